@@ -1,0 +1,31 @@
+"""Models, the runs made of them, and how the shipped model was trained.
+
+What lives here: model architectures and their checkpoints (`architecture`, `checkpoint`, `bitnet`), the catalog of
+shipped models (`catalog`), the tokenizer, the operations of a run (`operations`) and the `Trace` that carries them on
+to the machines (`trace`), and the training program (`training`). What does not: arithmetic of inference, which is
+`sim.functional`, and anything about machines. `workloads` imports `isa` alone.
+"""
+
+from workloads.architecture import Architecture, load_architecture
+from workloads.bitnet import BitNetWeights, load_bitnet
+from workloads.catalog import resolve_model, shipped_models
+from workloads.checkpoint import Checkpoint
+from workloads.operations import Operation, Step
+from workloads.trace import Trace, shape_only_trace
+from workloads.trace_store import load_trace, save_trace
+
+__all__ = [
+    "Architecture",
+    "BitNetWeights",
+    "Checkpoint",
+    "Operation",
+    "Step",
+    "Trace",
+    "load_architecture",
+    "load_bitnet",
+    "load_trace",
+    "resolve_model",
+    "save_trace",
+    "shape_only_trace",
+    "shipped_models",
+]

@@ -1,0 +1,55 @@
+"""Finds a model by what a user types: a shipped name, a checkpoint folder, a file in one, or a `config.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isa import InputError
+from workloads.architecture import Architecture, load_architecture
+from workloads.checkpoint import Checkpoint
+
+__all__ = ["load_model_architecture", "resolve_checkpoint", "resolve_model", "shipped_models"]
+
+_MODELS = Path(__file__).parent / "models"
+_CONFIGS = Path(__file__).parent / "configs"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Every shipped model by name: folders hold a checkpoint, `.json` files an architecture alone."""
+    folders = {path.name: path for path in sorted(_MODELS.iterdir()) if (path / "config.json").exists()}
+    return folders | {path.stem: path for path in sorted(_CONFIGS.glob("*.json"))}
+
+
+def resolve_model(model: str) -> Path:
+    """The checkpoint folder or the configuration file that `model` means.
+
+    Raises
+    ------
+    InputError
+        If it is neither a shipped name nor an existing path.
+    """
+    shipped = shipped_models().get(model)
+    if shipped is not None:
+        return shipped
+    path = Path(model)
+    if path.suffix == ".safetensors" and path.is_file():
+        return path.parent
+    if path.exists():
+        return path
+    raise InputError(
+        "--model", "model", model, "a checkpoint folder, a config.json, or one of " + ", ".join(shipped_models())
+    )
+
+
+def resolve_checkpoint(model: str) -> Checkpoint:
+    """The checkpoint that `model` means; `InputError` if it has an architecture but no weights."""
+    path = resolve_model(model)
+    if path.is_file():
+        raise InputError(path, "model", "a configuration without weights", "a checkpoint folder (shipped: tern-18m)")
+    return Checkpoint(path)
+
+
+def load_model_architecture(model: str) -> Architecture:
+    """The architecture that `model` means, with or without weights."""
+    path = resolve_model(model)
+    return load_architecture(path / "config.json", path.resolve().name) if path.is_dir() else load_architecture(path)

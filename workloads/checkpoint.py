@@ -1,0 +1,153 @@
+"""Reads tensors of a Hugging Face safetensors checkpoint, one file or several shards, and trusts none of it.
+
+The `safetensors` library maps the file and checks its header against the file's true size; what is checked here is
+that a tensor exists, and has the shape and the kind of numbers that the caller's architecture calls for. Nothing in a
+checkpoint is ever executed. What the tensors mean is the subject of `workloads.bitnet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (registers bfloat16 with numpy, which safetensors then uses)
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from isa import InputError
+from workloads.architecture import Architecture, load_architecture
+
+__all__ = ["Checkpoint"]
+
+_FLOATS = {"F32", "F16", "BF16"}
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_LARGEST_INDEX_BYTES = 64 << 20
+
+
+class Checkpoint:
+    """A checkpoint folder: `config.json` and `model.safetensors`, or shards with their index.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    InputError
+        If the folder holds no readable checkpoint, or its files contradict each other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise InputError(folder, "folder", "nothing", "a folder with config.json and model.safetensors")
+        self._place = self._find_tensors()
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The model's shape, from `config.json`."""
+        return load_architecture(self.folder / "config.json", name=self.folder.resolve().name)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all tensors."""
+        return frozenset(self._place)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The safetensors files, sorted."""
+        return tuple(sorted(set(self._place.values())))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the weights: SHA-256 over the safetensors files in order."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def dtype(self, name: str) -> str:
+        """The stored type of a tensor, in safetensors' words (`BF16`, `U8`, ...)."""
+        with self._opened(name) as file:
+            return str(file.get_slice(name).get_dtype())
+
+    def floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A float tensor as float32 (exact for the stored 16- and 32-bit types), all finite, of exactly that shape."""
+        values: NDArray[np.float32] = self._read(name, shape, _FLOATS).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise InputError(self._place[name], name, "a value that is not finite", "finite numbers")
+        return values
+
+    def packed(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """A tensor of packed bytes, of exactly that shape."""
+        packed: NDArray[np.uint8] = self._read(name, shape, {"U8"})
+        return packed
+
+    def _read(self, name: str, shape: tuple[int, ...], dtypes: set[str]) -> NDArray[Any]:
+        with self._opened(name) as file:
+            stored = file.get_slice(name)
+            path = self._place[name]
+            if stored.get_dtype() not in dtypes:
+                raise InputError(path, f"{name} dtype", stored.get_dtype(), "one of " + ", ".join(sorted(dtypes)))
+            if tuple(stored.get_shape()) != shape:
+                raise InputError(path, f"{name} shape", list(stored.get_shape()), list(shape))
+            return np.asarray(file.get_tensor(name))
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Any]:
+        path = self._place.get(name)
+        if path is None:
+            raise InputError(self.folder, name, "no such tensor", "a tensor of that name")
+        with _open(path) as file:
+            yield file
+
+    def _find_tensors(self) -> dict[str, Path]:
+        """Which file holds which tensor: by the index if there is one, by the single file's header otherwise."""
+        index = self.folder / _INDEX
+        if not index.exists():
+            path = self.folder / _SINGLE
+            with _open(path) as file:
+                return dict.fromkeys(file.keys(), path)
+        weight_map = _read_weight_map(index)
+        for shard in set(weight_map.values()):
+            if Path(shard).name != shard or not shard.endswith(".safetensors"):
+                raise InputError(index, "weight_map", shard, "the name of a .safetensors file in the same folder")
+            with _open(self.folder / shard) as file:
+                missing = {name for name, where in weight_map.items() if where == shard} - set(file.keys())
+            if missing:
+                raise InputError(self.folder / shard, min(missing), "no such tensor", f"the tensor that {_INDEX} names")
+        return {name: self.folder / shard for name, shard in weight_map.items()}
+
+
+def _read_weight_map(index: Path) -> dict[str, str]:
+    try:
+        if index.stat().st_size > _LARGEST_INDEX_BYTES:
+            raise InputError(index, "size", index.stat().st_size, f"at most {_LARGEST_INDEX_BYTES} bytes")
+        document = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(index, "JSON", str(error), "a safetensors index") from None
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise InputError(index, "weight_map", weight_map, "an object of tensor name to file name")
+    return weight_map
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Map a safetensors file; the library refuses headers and offsets that the file's size does not bear out."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise InputError(path, "safetensors", str(error), "a whole, valid safetensors file") from None
+    except OSError as error:
+        raise InputError(path, "file", error.strerror or str(error), "a readable safetensors file") from None

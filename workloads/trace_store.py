@@ -1,0 +1,176 @@
+"""Writes and reads traces: a folder of two open formats, described for other tools in `workloads/README.md`.
+
+* `operations.parquet`: the table; the key `bitloom` of the schema's metadata holds identity and architecture as JSON;
+* `tensors.safetensors`: activation codes and divisors of all steps, row after row, and weight codes with their scales
+  (ternary codes packed as in Hugging Face's BitNet checkpoints where the rows allow it).
+
+A folder is written whole or not at all, and nothing in it is trusted when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from isa import FORMATS, InputError, Operand, pack_hf_ternary, unpack_hf_ternary
+from workloads.architecture import Architecture
+from workloads.operations import KINDS, MATRIX_KINDS
+from workloads.trace import COLUMNS, SIZES, Identity, Trace, TraceOperands, layer_name, quantized_input, typed_table
+
+__all__ = ["load_trace", "save_trace"]
+
+_TABLE = "operations.parquet"
+_TENSORS = "tensors.safetensors"
+_METADATA_KEY = b"bitloom"
+
+
+def save_trace(trace: Trace, folder: Path) -> int:
+    """Write a trace as a folder, whole or not at all; returns the bytes written.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and is no trace, or cannot be written.
+    """
+    if folder.exists() and not (folder / _TABLE).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(folder, "output folder", "something that is no trace", "a new folder, or an older trace")
+    staging: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        staging.chmod(0o755)
+        _write(trace, staging)
+        size = sum(path.stat().st_size for path in staging.iterdir())
+        if folder.exists():
+            shutil.rmtree(folder)
+        staging.replace(folder)
+    except OSError as error:
+        raise InputError(
+            folder, "output folder", error.strerror or str(error), "a folder that can be written"
+        ) from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return size
+
+
+def _write(trace: Trace, folder: Path) -> None:
+    table = pa.Table.from_pandas(trace.operations, preserve_index=False)
+    document = {"identity": trace.identity.model_dump(), "architecture": trace.architecture.model_dump()}
+    metadata = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(document).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), folder / _TABLE, compression="zstd")
+    if trace.operands is not None:
+        save_file(_to_tensors(trace.operands), folder / _TENSORS)
+
+
+def _to_tensors(operands: TraceOperands) -> dict[str, NDArray[np.generic]]:
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for name, operand in operands.activations.items():
+        tensors[f"{name}.codes"] = np.ascontiguousarray(operand.codes)
+        tensors[f"{name}.scales"] = np.ascontiguousarray(operand.scales)
+    for name, operand in operands.weights.items():
+        packs = operand.format.name == "ternary" and operand.shape[0] % 4 == 0
+        tensors[f"{name}.codes"] = pack_hf_ternary(operand.codes) if packs else np.ascontiguousarray(operand.codes)
+        tensors[f"{name}.scales"] = operand.scales
+    return tensors
+
+
+def load_trace(folder: Path) -> Trace:
+    """Read a trace folder.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, truncated or of another kind, a column is missing or absurd, or a tensor does not fit.
+    """
+    path = folder / _TABLE
+    try:
+        raw = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(path, "Parquet", str(error).splitlines()[0], "a trace written by `bitloom trace`") from None
+    missing = [name for name in COLUMNS if name not in raw.column_names]
+    if missing:
+        raise InputError(path, "columns", f"no {missing[0]}", "the columns " + ", ".join(COLUMNS))
+    try:
+        document = json.loads((raw.schema.metadata or {}).get(_METADATA_KEY, b"null"))
+        identity = Identity.model_validate((document or {}).get("identity"))
+        architecture = Architecture.model_validate((document or {}).get("architecture"))
+        table = typed_table(raw.select(list(COLUMNS)).to_pandas())
+    except ValidationError as error:
+        raise InputError.first_of(path, error.errors()) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(path, "contents", str(error), "a trace written by `bitloom trace`") from None
+    _check_table(path, table)
+    operands = None
+    if identity.source == "recorded":
+        operands = _load_operands(folder / _TENSORS, identity, table)
+    return Trace(identity, architecture, table, operands)
+
+
+def _check_table(path: Path, table: pd.DataFrame) -> None:
+    if table.empty:
+        raise InputError(path, "rows", 0, "at least one operation")
+    unknown = set(table["kind"].unique()) - set(KINDS)
+    if unknown:
+        raise InputError(path, "kind", min(unknown), "one of " + ", ".join(KINDS))
+    if set(table["phase"].unique()) - {"prefill", "decode"}:
+        raise InputError(path, "phase", sorted(table["phase"].unique()), "prefill or decode")
+    for name in SIZES:
+        if not table[name].between(1, 1 << 40).all():
+            raise InputError(path, name, int(table[name].min()), "sizes from 1 to 2^40")
+    macs = table.loc[table["kind"].isin(MATRIX_KINDS), list(SIZES)].astype(float).prod(axis=1)
+    if (macs > 2.0**62).any():
+        raise InputError(path, "m, k, n, batch", f"{macs.max():.3g} products", "at most 2^62 in one operation")
+    mpgemm = table[table["kind"] == "mpgemm"]
+    for column in ("input_format", "weight_format"):
+        wrong = {name for name in mpgemm[column].unique() if name not in FORMATS or FORMATS[name].kind != "integer"}
+        if wrong:
+            raise InputError(path, column, min(wrong), "an integer format")
+
+
+def _load_operands(path: Path, identity: Identity, table: pd.DataFrame) -> TraceOperands:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, "safetensors", str(error), "the tensors of a recorded trace") from None
+
+    def operand(name: str, format_name: str, shape: tuple[int, int]) -> Operand:
+        try:
+            codes, scales = tensors[f"{name}.codes"], tensors[f"{name}.scales"]
+            if codes.dtype == np.uint8 and codes.ndim == 2:
+                codes = unpack_hf_ternary(codes)
+            loaded = Operand(codes, scales, FORMATS[format_name])
+        except KeyError as error:
+            raise InputError(path, str(error.args[0]), "no such tensor", "a tensor of that name") from None
+        except ValueError as error:
+            raise InputError(path, name, str(error), f"codes and scales in format {format_name}") from None
+        if loaded.shape != shape:
+            raise InputError(path, name, list(loaded.shape), list(shape))
+        return loaded
+
+    activations: dict[str, Operand] = {}
+    weights: dict[str, Operand] = {}
+    mpgemm = table[table["kind"] == "mpgemm"]
+    mpgemm = mpgemm.assign(last_row=mpgemm["first_row"] + mpgemm["m"])
+    if (mpgemm["first_row"] < 0).any():
+        raise InputError(
+            path.with_name(_TABLE), "first_row", int(mpgemm["first_row"].min()), "0 or more in a recording"
+        )
+    products = mpgemm.groupby(["layer", "name"], observed=True).agg({"n": "first", "k": "first", "last_row": "max"})
+    for (layer, name), (outputs, inputs, tokens) in zip(products.index, products.to_numpy().tolist(), strict=True):
+        source = layer_name(layer, quantized_input(name))
+        if source not in activations:
+            activations[source] = operand(source, identity.activation_format, (tokens, inputs))
+        weights[layer_name(layer, name)] = operand(layer_name(layer, name), identity.weight_format, (outputs, inputs))
+    return TraceOperands(activations, weights)
