@@ -1,0 +1,29 @@
+"""Simulation: golden inference, machines and their timing, studies over designs, and the command line.
+
+    workloads.Trace ──► sim.timing (Machine, fidelity) ──► Result ──► sim.study (run, report, sweep)
+
+`functional` runs models with exact integers, `timing` says what a machine does with a trace, `machines` holds the shipped
+machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The names below
+are the public Python API; submodules hold the rest.
+"""
+
+from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace
+from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
+from workloads import Trace, load_trace, shape_only_trace
+
+__all__ = [
+    "GoldenModel",
+    "Machine",
+    "Result",
+    "Sampler",
+    "Trace",
+    "generate",
+    "load_machine",
+    "load_model",
+    "load_trace",
+    "measure_perplexity",
+    "record_trace",
+    "shape_only_trace",
+    "shipped_machines",
+    "simulate",
+]

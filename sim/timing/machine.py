@@ -1,0 +1,177 @@
+"""A machine as a value, read from a TOML file: compute array, vector unit, scratchpads, DRAM, clock, technology node.
+
+A `Machine` never changes; a sweep is a sequence of machines made by `with_fields`. The shipped machines are the files in
+`sim/machines/`; a new machine is a new file there or anywhere else.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cost_models import component
+from isa import InputError
+from sim.timing.units import ComputeUnit, Part, VectorUnit
+
+__all__ = ["Buffers", "Dram", "Machine", "load_machine", "parse_machine", "shipped_machines"]
+
+_SHIPPED = Path(__file__).parent.parent / "machines"
+_LARGEST_FILE_BYTES = 1 << 20
+
+Bytes = Annotated[int, Field(strict=True, ge=256, le=1 << 34)]
+
+
+class Buffers(BaseModel):
+    """Scratchpads, each double-buffered: one half is filled or drained while the array works on the other.
+
+    Parameters
+    ----------
+    activation_bytes, weight_bytes, output_bytes : int
+        Sizes; an activation that fits half its scratchpad stays there between operations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    activation_bytes: Bytes
+    weight_bytes: Bytes
+    output_bytes: Bytes
+
+
+class Dram(BaseModel):
+    """One memory channel, shared by loads and stores.
+
+    Parameters
+    ----------
+    technology : str
+        Sets the energy (see `cost_models`).
+    bandwidth_gb_per_second : float
+        10^9 bytes a second.
+    latency_ns : float
+        From a request to its first byte; hidden behind other transfers when those are pending.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    technology: Literal["ddr4-3200", "lpddr4-2400", "hbm2"]
+    bandwidth_gb_per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+
+
+class Machine(BaseModel):
+    """A standalone accelerator.
+
+    Parameters
+    ----------
+    name, description : str
+    family : "accelerator"
+    clock_ghz : float
+    technology_nm : int
+        The node that the figures of its components are meant for; reports list components of other nodes.
+    compute, vector, buffers, dram
+        The parts; `compute.kind` selects the array.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    description: str = ""
+    family: Literal["accelerator"] = "accelerator"
+    clock_ghz: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+    technology_nm: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    compute: ComputeUnit
+    vector: VectorUnit
+    buffers: Buffers
+    dram: Dram
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        """DRAM bandwidth in bytes a clock cycle."""
+        return self.dram.bandwidth_gb_per_second / self.clock_ghz
+
+    @property
+    def dram_latency_cycles(self) -> int:
+        """DRAM latency in clock cycles."""
+        return round(self.dram.latency_ns * self.clock_ghz)
+
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """Every component of the machine by the name that actions use."""
+        buffers = {
+            name: Part(component("sram", bytes=getattr(self.buffers, field)))
+            for name, field in (
+                ("activation_buffer", "activation_bytes"),
+                ("weight_buffer", "weight_bytes"),
+                ("output_buffer", "output_bytes"),
+            )
+        }
+        dram = {"dram": Part(component("dram", technology=self.dram.technology))}
+        return {**self.compute.parts(), **self.vector.parts(), **buffers, **dram}
+
+    @property
+    def area_um2(self) -> float:
+        """Area of all parts on the chip, without wires between them."""
+        return sum(part.component.area_um2 * part.count for part in self.parts.values())
+
+    def with_fields(self, changes: Mapping[str, Any], source: str = "design") -> Machine:
+        """The machine with some fields changed, by dotted path (`compute.m`), validated anew.
+
+        Raises
+        ------
+        InputError
+            If a path does not exist in this machine or a value is not valid there.
+        """
+        document = self.model_dump()
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            table: Any = document
+            for parent in parents:
+                table = table.get(parent) if isinstance(table, dict) else None
+            if not isinstance(table, dict) or last not in table:
+                raise InputError(source, path, "no such field", f"a field of machine {self.name}")
+            table[last] = value
+        return parse_machine(document, source)
+
+
+def parse_machine(document: Mapping[str, Any], source: Path | str) -> Machine:
+    """A machine from the contents of its file; `InputError` names the first field that is wrong."""
+    try:
+        return Machine.model_validate(document)
+    except ValidationError as error:
+        raise InputError.first_of(source, error.errors()) from None
+
+
+def shipped_machines() -> dict[str, Path]:
+    """Files of the shipped machines by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def load_machine(machine: str | Path) -> Machine:
+    """The machine of a shipped name or a TOML file.
+
+    Raises
+    ------
+    InputError
+        If there is no such machine, the file is no TOML, or a field is missing, unknown or absurd.
+    """
+    path = shipped_machines().get(str(machine), Path(machine))
+    if not path.is_file():
+        expected = "a TOML file, or one of " + ", ".join(shipped_machines())
+        raise InputError("--machine", "machine", str(machine), expected)
+    return parse_machine(read_toml(path), path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file; `InputError` if it is too large, unreadable or no TOML."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE_BYTES:
+            raise InputError(path, "size", f"{path.stat().st_size} bytes", f"at most {_LARGEST_FILE_BYTES} bytes")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, "file", error.strerror or str(error), "a readable TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(path, "TOML", str(error), "a valid TOML document") from None

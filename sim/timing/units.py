@@ -1,0 +1,267 @@
+"""Compute units: arrays of M rows × N columns, each cell taking a group of K inputs, and what a cell's pass costs.
+
+             N columns (weight outputs)
+           ┌──┬──┬──┬──┐      one pass of the array: M × N dot products over K inputs
+    M rows │  │  │  │  │      a tile of m × k × n takes ⌈m/M⌉ · ⌈k/K⌉ · ⌈n/N⌉ passes
+  (tokens) └──┴──┴──┴──┘      a pass takes `pass_cycles`: 1 (MAC), weight bit planes (LUT), terms (bit-serial)
+
+Each unit is a pydantic model (its fields are the `[compute]` table of a machine file) that also says how its cycles,
+actions and components follow from them. A new kind of array is a new class in `ComputeUnit`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from cost_models import Component, component
+from isa import Format
+from sim.timing.terms import booth_terms, dense_terms, windowed_maxima
+
+__all__ = ["ArrayUnit", "BitSerialArray", "ComputeUnit", "LutArray", "MacArray", "Part", "PassCycles", "VectorUnit"]
+
+Lanes = Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+PassCycles = NDArray[np.int64]
+"""Cycles of passes, int64 broadcastable over [row blocks, column blocks, windows of K groups]; a window is
+`groups_per_window` consecutive passes along the inputs."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of a machine, and how many of it there are."""
+
+    component: Component
+    count: int = 1
+
+
+class ArrayUnit(BaseModel, ABC):
+    """What every compute array has.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Rows (tokens), columns (outputs) and inputs of one pass.
+    pipeline_cycles : int
+        From the first operand in to the first result out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    m: Lanes
+    n: Lanes
+    k: Lanes
+    pipeline_cycles: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 8
+
+    @property
+    def lanes(self) -> int:
+        """Products of one activation and one weight (or weight bit, or weight term) a cycle."""
+        return self.m * self.n * self.k
+
+    @property
+    def groups_per_window(self) -> int:
+        """Passes along the inputs that are timed together."""
+        return 1
+
+    def supports(self, activations: Format, weights: Format) -> bool:
+        """Whether the unit multiplies these formats."""
+        return activations.kind == weights.kind == "integer" and max(activations.bits, weights.bits) <= 8
+
+    def stored_weight_bits(self, weights: Format) -> int:
+        """Bits that a weight takes in memory and scratchpad."""
+        return weights.bits
+
+    @abstractmethod
+    def pass_cycles(self, weights: Format) -> int:
+        """Cycles of one pass when nothing is skipped."""
+
+    def lane_cycles(self, macs: int, weights: Format) -> int:
+        """Lane-cycles that `macs` products need when nothing is skipped: the numerator of utilization."""
+        return macs * self.pass_cycles(weights)
+
+    def limiting_stage(self, weights: Format) -> str:  # noqa: ARG002  (most units have one stage only)
+        """The part of the unit that sets `pass_cycles`."""
+        return "array"
+
+    @property
+    def serial_operand(self) -> Literal["none", "activations", "weights"]:
+        """The operand whose values decide the cycles."""
+        return "none"
+
+    def operand_cycles(self, codes: NDArray[np.int8], source: Format) -> tuple[PassCycles, int]:
+        """Cycles of every pass from the real codes of the serial operand, and the lane-cycles that did work for one
+        row (or column) of the other operand."""
+        raise ValueError(f"{type(self).__name__} does not look at operand values")
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, Part]:
+        """The unit's parts, by the name that actions use."""
+
+    @abstractmethod
+    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:
+        """Counts of `component.action` for cycles in which the array works, and for its passes."""
+
+
+class MacArray(ArrayUnit):
+    """Integer multiply-accumulate array: every cell a K-wide dot product a cycle; weights stored at the width of the
+    multiplier, because nothing unpacks them."""
+
+    kind: Literal["mac"]
+    weight_storage_bits: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
+
+    def stored_weight_bits(self, weights: Format) -> int:
+        """Bits that a weight takes: the multiplier's width, or the format's if that is more."""
+        return max(self.weight_storage_bits, weights.bits)
+
+    def pass_cycles(self, weights: Format) -> int:  # noqa: ARG002  (a multiplier takes any code in one cycle)
+        """One cycle."""
+        return 1
+
+    def parts(self) -> Mapping[str, Part]:
+        """The array."""
+        return {"mac_array": Part(component("int8_mac_array", lanes=self.lanes))}
+
+    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+        """Every lane of a working array multiplies."""
+        return {"mac_array.multiply_accumulate": busy_cycles * self.lanes}
+
+
+class LutArray(ArrayUnit):
+    """LUT tensor core (LUT Tensor Core, ISCA 2025, section 3): tables of 2^(K-1) entries of M activation groups, each
+    broadcast to N multiplexers; weights bit-serial, one plane a cycle; a precompute unit makes the M tables of the next
+    pass while the planes of the present one are looked up.
+
+    Parameters
+    ----------
+    largest_weight_bits : int
+        Most weight bit planes.
+    tables_per_cycle : int
+        Throughput of the precompute unit.
+    """
+
+    kind: Literal["lut"]
+    k: Annotated[int, Field(strict=True, ge=1, le=8)]
+    activation_bits: Annotated[int, Field(strict=True, ge=1, le=16)] = 8
+    largest_weight_bits: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
+    tables_per_cycle: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 2
+
+    def supports(self, activations: Format, weights: Format) -> bool:
+        """Integer activations and weights of at most the unit's widths."""
+        widths = activations.bits <= self.activation_bits and weights.bits <= self.largest_weight_bits
+        return activations.kind == weights.kind == "integer" and widths
+
+    def pass_cycles(self, weights: Format) -> int:
+        """One cycle a bit plane, or as long as the precompute unit takes for the next M tables."""
+        return max(weights.bits, self._precompute_cycles)
+
+    def limiting_stage(self, weights: Format) -> str:
+        """The precompute unit, if lookups have to wait for it."""
+        return "precompute" if self._precompute_cycles > weights.bits else "array"
+
+    def lane_cycles(self, macs: int, weights: Format) -> int:
+        """One lane-cycle a bit plane: waiting for tables is no work."""
+        return macs * weights.bits
+
+    @property
+    def _precompute_cycles(self) -> int:
+        return -(-self.m // self.tables_per_cycle)
+
+    def parts(self) -> Mapping[str, Part]:
+        """Tables with multiplexers and accumulators, and as many table builders as work at a time."""
+        builder = component("table_precompute", k=self.k, activation_bits=self.activation_bits)
+        array = component("lut_array", m=self.m, n=self.n, k=self.k)
+        return {"lut_array": Part(array), "precompute": Part(builder, self.tables_per_cycle)}
+
+    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:
+        """M·N lookups a working cycle, M tables a pass."""
+        return {"lut_array.lookup": busy_cycles * self.m * self.n, "precompute.table": passes * self.m}
+
+
+class BitSerialArray(ArrayUnit):
+    """Term-serial array in the manner of BitMoD (HPCA 2025, section IV-B) and Bit-Pragmatic (MICRO 2017): one operand is
+    fed as radix-4 Booth terms, one a lane and cycle, and terms that are zero can be skipped.
+
+    Lanes that share an operand value (K inputs × N columns for weights, × M rows for activations) run decoupled within a
+    window of `groups_per_window` K groups and wait for the slowest of them at its end.
+
+    Parameters
+    ----------
+    serial : {"weights", "activations"}
+        The operand that is fed as terms.
+    skips_zero_terms : bool
+        Whether zero terms take no cycle.
+    synchronization_groups : int
+        K groups in a window: how far a lane may run ahead (1: lockstep).
+    """
+
+    kind: Literal["bit-serial"]
+    serial: Literal["weights", "activations"] = "weights"
+    skips_zero_terms: bool = True
+    synchronization_groups: Annotated[int, Field(strict=True, ge=1, le=1024)] = 32
+    activation_bits: Literal[8] = 8
+
+    @property
+    def groups_per_window(self) -> int:
+        """K groups between two synchronizations."""
+        return self.synchronization_groups
+
+    @property
+    def serial_operand(self) -> Literal["none", "activations", "weights"]:
+        """The skipped operand, if terms are skipped at all."""
+        return self.serial if self.skips_zero_terms else "none"
+
+    def pass_cycles(self, weights: Format) -> int:
+        """Terms of the widest code of the serial operand."""
+        return dense_terms(weights.bits if self.serial == "weights" else self.activation_bits)
+
+    def operand_cycles(self, codes: NDArray[np.int8], source: Format) -> tuple[PassCycles, int]:
+        """Cycles of windows from real codes [rows or columns, inputs], and non-zero terms."""
+        terms = booth_terms(codes, source.bits)
+        lines = self.n if self.serial == "weights" else self.m
+        maxima = windowed_maxima(terms, lines, self.k, self.synchronization_groups)
+        cycles = maxima[None] if self.serial == "weights" else maxima[:, None]
+        return cycles, int(terms.sum(dtype=np.int64))
+
+    def parts(self) -> Mapping[str, Part]:
+        """The array."""
+        return {"bit_serial_array": Part(component("bit_serial_array", lanes=self.lanes))}
+
+    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+        """Every lane of a working array counts, waiting ones too: nothing published says what gating would save."""
+        return {"bit_serial_array.lane_cycle": busy_cycles * self.lanes}
+
+
+class VectorUnit(ArrayUnit):
+    """FP16 lanes for everything that is no mpGEMM: attention, the head, norms, softmax. In a matrix product every lane
+    owns one output column."""
+
+    m: Literal[1] = 1
+    k: Literal[1] = 1
+
+    def supports(self, activations: Format, weights: Format) -> bool:
+        """Floats of at most 16 bits, and integers, which it converts."""
+        return all(value.kind == "integer" or value.bits <= 16 for value in (activations, weights))
+
+    def limiting_stage(self, weights: Format) -> str:  # noqa: ARG002
+        """The lanes."""
+        return "vector"
+
+    def pass_cycles(self, weights: Format) -> int:  # noqa: ARG002  (all formats are FP16 inside)
+        """One cycle."""
+        return 1
+
+    def parts(self) -> Mapping[str, Part]:
+        """The lanes."""
+        return {"vector_unit": Part(component("vector_unit", lanes=self.n))}
+
+    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+        """Every lane of a working unit."""
+        return {"vector_unit.operation": busy_cycles * self.n}
+
+
+ComputeUnit = Annotated[LutArray | BitSerialArray | MacArray, Field(discriminator="kind")]
