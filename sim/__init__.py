@@ -2,9 +2,9 @@
 
     workloads.Trace ──► sim.timing (Machine, fidelity) ──► Result ──► sim.study (run, report, sweep)
 
-`functional` runs models with exact integers, `timing` says what a machine does with a trace, `machines` holds the shipped
-machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The names below
-are the public Python API; submodules hold the rest.
+`functional` runs models with exact integers, `timing` says what a machine does with a trace, `machines` holds the
+shipped machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The
+names below are the public Python API; submodules hold the rest.
 """
 
 from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace

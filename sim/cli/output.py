@@ -1,7 +1,7 @@
 """What every command shares: consoles, the one JSON document, progress bars.
 
-Standard output holds the result alone (text and tables, or with `--json` one document); everything else goes to standard
-error. Progress bars show when standard error is a terminal.
+Standard output holds the result alone (text and tables, or with `--json` one document); everything else goes to
+standard error. Progress bars show when standard error is a terminal.
 """
 
 from __future__ import annotations

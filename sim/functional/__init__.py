@@ -1,7 +1,8 @@
 """Golden inference: the full forward pass of a ternary LLM in numpy, with exact integer products.
 
-What lives here: mpGEMM backends (`backends`), the model (`model`), generation and sampling (`generate`), the recording of a
-run as a trace (`record`) and perplexity (`perplexity`). What a weight or a number format is lives in `workloads` and `isa`.
+What lives here: mpGEMM backends (`backends`), the model (`model`), generation and sampling (`generate`), the
+recording of a run as a trace (`record`) and perplexity (`perplexity`). What a weight or a number format is lives in
+`workloads` and `isa`.
 """
 
 from sim.functional.backends import BACKENDS, Backend, backend_named

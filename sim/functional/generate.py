@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,11 @@ from workloads.operations import NO_LAYER, Step
 __all__ = ["Generation", "Sampler", "StepObserver", "generate"]
 
 
-class StepObserver(Observer):
+class StepObserver(Observer, Protocol):
     """An observer that is also told when a step begins, and with which lengths."""
 
     def step(self, step: Step) -> None:
         """A forward pass begins."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -163,5 +163,6 @@ def _step(
     last = np.stack([rows[-1] for rows in hidden])
     logits = model.head(last)
     if observer is not None:
-        observer.operation(NO_LAYER, "head", "gemm", *last.shape, logits.shape[1])
+        sequences, hidden_size = last.shape
+        observer.operation(NO_LAYER, "head", "gemm", sequences, hidden_size, logits.shape[1])
     return logits

@@ -1,14 +1,17 @@
 """The golden model: BitNet b1.58's forward pass, every ternary projection an exact integer product.
 
-Arithmetic as in the BitNet b1.58 2B4T report (arXiv 2504.12285) and Hugging Face transformers' `BitNetForCausalLM`:
+Arithmetic as in the BitNet b1.58 2B4T report (arXiv 2504.12285) and transformers' `BitNetForCausalLM`:
 
-    x += o_proj(attn_sub_norm(attention(rope(q), rope(k), v)))        q, k, v = projections of input_layernorm(x)
-    x += down_proj(ffn_sub_norm(relu(gate)² · up))                    gate, up = projections of post_attention_layernorm(x)
-    logits = norm(x) · headᵀ
-    projection(x) = accumulators · (weight_scale / s)                 accumulators = weight codes × activation codes (int32)
+    q, k, v  = projections of input_layernorm(x)
+    x       += o_proj(attn_sub_norm(attention(rope(q), rope(k), v)))
+    gate, up = projections of post_attention_layernorm(x)
+    x       += down_proj(ffn_sub_norm(relu(gate)² · up))
+    logits   = norm(x) · headᵀ
 
-Everything but the projections is float32. A batch is a list of sequences of any lengths: projections run over the rows of
-all sequences at once, attention over each sequence with its own KV cache, so that nothing is ever padded.
+    projection(x) = accumulators · (weight_scale / s), accumulators = weight codes × activation codes (int32)
+
+Everything but the projections is float32. A batch is a list of sequences of any lengths: projections run over the
+rows of all sequences at once, attention over each sequence with its own KV cache, so that nothing is ever padded.
 Generation is the subject of `sim.functional.generate`.
 """
 
@@ -130,19 +133,19 @@ class GoldenModel:
         self._layers = [self._prepare(layer) for layer in self.weights.layers]
         architecture = self.architecture
         exponents = np.arange(0, architecture.head_dim, 2, dtype=np.float32) / np.float32(architecture.head_dim)
-        self._frequencies = np.float32(1) / np.float32(architecture.rope_theta) ** exponents
+        self._frequencies: Float32 = np.float32(1) / np.float32(architecture.rope_theta) ** exponents
 
     @property
     def architecture(self) -> Architecture:
         """The model's shape."""
         return self.weights.architecture
 
-    def logits(self, token_ids: Sequence[int]) -> Float32:
+    def logits(self, token_ids: Sequence[int] | TokenIds) -> Float32:
         """Logits float32 [tokens, vocabulary] after every token of one sequence."""
         ids = self.checked_ids(token_ids)
         return self.head(self.hidden_states([ids], [KeyValueCache.empty(self.architecture)])[0])
 
-    def checked_ids(self, token_ids: Sequence[int]) -> TokenIds:
+    def checked_ids(self, token_ids: Sequence[int] | TokenIds) -> TokenIds:
         """Token ids as an array; `InputError` if empty, outside the vocabulary or longer than the context."""
         ids = np.asarray(token_ids, np.int64)
         size, context = self.architecture.vocabulary_size, self.architecture.context_tokens
@@ -246,7 +249,7 @@ class GoldenModel:
         """Cosines and sines float32 [tokens, 1, head_dim] of rotate-half RoPE."""
         half = positions.astype(np.float32)[:, None] * self._frequencies
         angles = np.concatenate((half, half), axis=-1)[:, None]
-        return np.cos(angles), np.sin(angles)
+        return np.cos(angles, dtype=np.float32), np.sin(angles, dtype=np.float32)
 
     def _report_attention(
         self, index: int, tokens: list[int], caches: Sequence[KeyValueCache], observer: Observer

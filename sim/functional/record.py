@@ -26,8 +26,7 @@ def record_trace(
     texts: Sequence[str] = (),
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Generation, Trace]:
-    """Generate, and record the run: a prefill that gives the first new token, and a decode step for each of the rest
-    and for the last one, so that `tokens` decode steps are recorded.
+    """Generate, and record the run: a prefill that gives the first new token, and one decode step for each of the others.
 
     Parameters
     ----------
@@ -63,8 +62,8 @@ def record_trace(
     return generation, Trace(identity, model.architecture, table, TraceOperands(recorder.activations(), weights))
 
 
-class _Recorder(StepObserver):
-    """Collects steps, operations and quantized activations in the order in which they happen."""
+class _Recorder:
+    """A `StepObserver` that collects steps, operations and quantized activations in the order in which they happen."""
 
     def __init__(self, weight_format: str) -> None:
         self.steps: list[tuple[Step, list[Operation], int]] = []

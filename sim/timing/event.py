@@ -1,4 +1,5 @@
-"""Event simulation of a sequence of tiles by SimPy: a loader, the array and a storer that share scratchpad halves and DRAM.
+"""Event simulation of a sequence of tiles by SimPy: a loader, the array and a storer that share scratchpad halves and
+DRAM.
 
 Think of a workshop with two benches for parts and two for finished goods. A carrier brings parts to a free bench; the
 worker takes the next bench that is filled, works, and puts the result on a free bench at the other side, from where a

@@ -1,7 +1,8 @@
 """Holds the two fidelities against each other, operation by operation, and says why they differ where they do.
 
-Both split an operation's time into fill, compute, stall and drain; the part that differs most is the reason: stalls that
-only the event model sees are contention (loads and stores in each other's way, halves of a scratchpad not free in time).
+Both split an operation's time into fill, compute, stall and drain; the part that differs most is the reason: stalls
+that only the event model sees are contention (loads and stores in each other's way, halves of a scratchpad not free
+in time).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def compare_fidelities(analytic: Result, event: Result) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, one row a distinct operation (phase, name, sizes), with `count`, `analytic_cycles`, `event_cycles` (of one),
-    `error` (analytic over event, minus 1; of the worst of the equal ones) and `reason` (empty within 5 %).
+    DataFrame, one row a distinct operation (phase, name, sizes), with `count`, `analytic_cycles`, `event_cycles` (of
+    one), `error` (analytic over event, minus 1; of the worst of the equal ones) and `reason` (empty within 5 %).
     """
     parts = list(_REASONS)
     keys = ["phase", "name", "kind", "m", "k", "n", "batch"]

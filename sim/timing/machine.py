@@ -1,7 +1,7 @@
 """A machine as a value, read from a TOML file: compute array, vector unit, scratchpads, DRAM, clock, technology node.
 
-A `Machine` never changes; a sweep is a sequence of machines made by `with_fields`. The shipped machines are the files in
-`sim/machines/`; a new machine is a new file there or anywhere else.
+A `Machine` never changes; a sweep is a sequence of machines made by `with_fields`. The shipped machines are the files
+in `sim/machines/`; a new machine is a new file there or anywhere else.
 """
 
 from __future__ import annotations

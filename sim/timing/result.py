@@ -19,7 +19,8 @@ __all__ = ["ACTION_PREFIX", "BOUNDS", "BYTE_COLUMNS", "RESULT_COLUMNS", "Fidelit
 
 Fidelity = Literal["analytic", "event"]
 BOUNDS = ("array", "vector", "precompute", "dram", "latency")
-"""What an operation's time is bound by: work of the array or the vector unit, table precompute, memory channel, or what is
+"""What an operation's time is bound by: work of the array or the vector unit, table precompute, memory channel, or
+what is
 left when an operation is too short for any of them (memory latency and pipeline)."""
 
 BYTE_COLUMNS = tuple(Activity().memory_bytes())

@@ -1,8 +1,8 @@
 """Terms of integer codes: what a term-serial array feeds into its lanes, and how long lanes wait for each other.
 
 A code of b bits is a sum of ⌈b/2⌉ radix-4 Booth terms d·4^i with d in {-2, -1, 0, 1, 2}; only non-zero terms need a
-cycle. Ternary codes are one term. Source of the recoding: Booth 1951 / MacSorley 1961; of counting INT8 as 4 and INT6 as 3
-strings: BitMoD (HPCA 2025, section IV).
+cycle. Ternary codes are one term. Source of the recoding: Booth 1951 / MacSorley 1961; of counting INT8 as 4 and INT6
+as 3 strings: BitMoD (HPCA 2025, section IV).
 """
 
 import numpy as np
@@ -62,4 +62,5 @@ def windowed_maxima(terms: NDArray[np.uint8], lines: int, group: int, window: in
     padded = np.zeros((blocks * lines, windows * window * group), np.uint8)
     padded[:rows, :inputs] = terms
     lanes = padded.reshape(blocks, lines, windows, window, group).sum(axis=3, dtype=np.int64)
-    return lanes.max(axis=(1, 3))
+    maxima: NDArray[np.int64] = lanes.max(axis=(1, 3))
+    return maxima

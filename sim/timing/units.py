@@ -93,7 +93,7 @@ class ArrayUnit(BaseModel, ABC):
         """The operand whose values decide the cycles."""
         return "none"
 
-    def operand_cycles(self, codes: NDArray[np.int8], source: Format) -> tuple[PassCycles, int]:
+    def operand_cycles(self, codes: NDArray[np.int8], source: Format) -> tuple[PassCycles, int]:  # noqa: ARG002
         """Cycles of every pass from the real codes of the serial operand, and the lane-cycles that did work for one
         row (or column) of the other operand."""
         raise ValueError(f"{type(self).__name__} does not look at operand values")
@@ -183,11 +183,11 @@ class LutArray(ArrayUnit):
 
 
 class BitSerialArray(ArrayUnit):
-    """Term-serial array in the manner of BitMoD (HPCA 2025, section IV-B) and Bit-Pragmatic (MICRO 2017): one operand is
-    fed as radix-4 Booth terms, one a lane and cycle, and terms that are zero can be skipped.
+    """Term-serial array in the manner of BitMoD (HPCA 2025, section IV-B) and Bit-Pragmatic (MICRO 2017): one operand
+    is fed as radix-4 Booth terms, one a lane and cycle, and terms that are zero can be skipped.
 
-    Lanes that share an operand value (K inputs × N columns for weights, × M rows for activations) run decoupled within a
-    window of `groups_per_window` K groups and wait for the slowest of them at its end.
+    Lanes that share an operand value (K inputs × N columns for weights, × M rows for activations) run decoupled
+    within a window of `groups_per_window` K groups and wait for the slowest of them at its end.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """What an operation of a trace is on a machine: which unit runs it, in which tiles, and what it moves and does.
 
-`mpgemm` runs on the array if that supports the formats, else on the vector unit; `gemm` and `attention` run on the vector
-unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Rescaling of
-accumulators (one operation an output) follows the array on the vector unit, off the critical path. Tensors that fit half
-the activation scratchpad stay on chip between operations; weights and the KV cache always come from DRAM.
+`mpgemm` runs on the array if that supports the formats, else on the vector unit; `gemm` and `attention` run on the
+vector unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Rescaling
+of accumulators (one operation an output) follows the array on the vector unit, off the critical path. Tensors that
+fit half the activation scratchpad stay on chip between operations; weights and the KV cache always come from DRAM.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from workloads.trace import Trace
 
 __all__ = ["TracedOperation", "Work", "work_of"]
 
-# Operations for each output element, one a lane and cycle. norm: square and sum, scale, gain; quantize: maximum, scale,
-# round; rope: two products, one sum; softmax: maximum, subtract and exponent, sum, divide; elementwise: rectify, square,
-# gate; residual: one sum.
+# Operations for each output element, one a lane and cycle. norm: square and sum, scale, gain; quantize: maximum,
+# scale, round; rope: two products, one sum; softmax: maximum, subtract and exponent, sum, divide; elementwise:
+# rectify, square, gate; residual: one sum.
 _VECTOR_OPERATIONS = {
     "embedding": 0,
     "norm": 3,

@@ -1,0 +1,50 @@
+"""`bitloom bench`: the speed of bitloom itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Annotated, Any
+
+import typer
+
+from isa import InputError
+from sim.cli.output import JsonOption, messages, print_json, print_table
+
+__all__ = ["bench_command"]
+
+_NAMES = ("inference", "sim", "sweep")
+
+
+def bench_command(
+    name: Annotated[list[str] | None, typer.Argument(help="inference, sim, sweep; all of them by default.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure golden inference, simulation and sweeps on this computer, each in a process of its own.
+
+    Example: `bitloom bench inference`
+    """
+    names = name or list(_NAMES)
+    unknown = [item for item in names if item not in _NAMES]
+    if unknown:
+        raise InputError("command line", "NAME", unknown[0], "one of " + ", ".join(_NAMES))
+    figures: dict[str, Any] = {}
+    for item in names:
+        with messages().status(f"measuring {item}"):
+            figures |= _in_own_process(item)
+    if as_json:
+        print_json(figures)
+        return
+    rows = [[key.replace("_", " "), f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"] for key, value in figures.items()]
+    print_table("Benchmarks", {"figure": "left", "value": "right"}, rows)
+
+
+def _in_own_process(name: str) -> dict[str, Any]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (name,))
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Run one benchmark; the import is here so that the parent process stays small."""
+    from sim.study.benchmarks import BENCHMARKS
+
+    return BENCHMARKS[name]()

@@ -1,0 +1,276 @@
+"""`bitloom trace`, `bitloom simulate` and `bitloom fidelity`: a run's operations, and what machines make of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from isa import InputError
+from sim.cli.inference import GreedyOption, SeedOption, TemperatureOption
+from sim.cli.output import JsonOption, console, messages, print_json, print_table, progress_bar
+from sim.functional import Sampler, load_model, record_trace
+from sim.study.run import tokenizer_of
+from sim.timing import Machine, Result, load_machine, simulate
+from sim.timing.fidelity import AGREEMENT, compare_fidelities
+from sim.timing.result import Fidelity
+from workloads import Trace, load_model_architecture, load_trace, save_trace, shape_only_trace
+
+__all__ = ["MachineOption", "fidelity_command", "machine_table", "simulate_command", "trace_command"]
+
+DEFAULT_WEIGHT_FORMAT = "int4"
+
+MachineOption = Annotated[list[str], typer.Option("--machine", help="Shipped machine or TOML file; may be repeated.")]
+ModelOption = Annotated[str | None, typer.Option(help="Shipped name, checkpoint folder, or config.json (shapes only).")]
+PrefillOption = Annotated[int | None, typer.Option(help="Prompt tokens of each sequence; 0: no prefill.")]
+DecodeOption = Annotated[int | None, typer.Option(help="Decode steps.")]
+ContextOption = Annotated[int | None, typer.Option(help="Tokens in the KV cache when decoding begins [default: --prefill]")]
+BatchOption = Annotated[int, typer.Option(help="Sequences, all alike.")]
+WeightFormatOption = Annotated[
+    str | None,
+    typer.Option(help=f"Format of projection weights [default: the model's own; {DEFAULT_WEIGHT_FORMAT} for float models]"),
+]
+ActivationFormatOption = Annotated[str, typer.Option(help="Format of projection inputs.")]
+FidelityOption = Annotated[Fidelity, typer.Option(help="analytic: closed form; event: simulated by SimPy.")]
+TraceOption = Annotated[Path | None, typer.Option(help="A recorded or made trace folder.")]
+
+
+def trace_command(
+    model: Annotated[str, typer.Option(help="Shipped name, checkpoint folder, or config.json (shapes only).")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    prompt: Annotated[list[str] | None, typer.Option(help="Record a run of this text; repeat it for a batch.")] = None,
+    tokens: Annotated[int, typer.Option(help="New tokens of a recorded run.")] = 64,
+    greedy: GreedyOption = False,
+    seed: SeedOption = 0,
+    temperature: TemperatureOption = 0.7,
+    prefill: PrefillOption = None,
+    decode: DecodeOption = None,
+    context: ContextOption = None,
+    batch: BatchOption = 1,
+    weight_format: WeightFormatOption = None,
+    activation_format: ActivationFormatOption = "int8-token",
+    as_json: JsonOption = False,
+) -> None:
+    """Record the run of a prompt with its real operands, or make a shape-only trace from lengths.
+
+    A trace is a folder: `operations.parquet`, one row an operation, and, if recorded, `tensors.safetensors`.
+
+    Examples: `bitloom trace --model tern-18m --prompt "Once upon a time" --tokens 16 --out story`,
+    `bitloom trace --model llama-2-7b --prefill 2048 --decode 1 --weight-format int2 --out shapes`
+    """
+    lengths = prefill, decode, context
+    if prompt:
+        if any(length is not None for length in lengths):
+            raise InputError("command line", "--prompt", "with --prefill, --decode or --context", "either of them")
+        trace = _record(model, prompt, tokens, Sampler.greedy() if greedy else Sampler(temperature, seed=seed))
+    else:
+        trace = _shapes(model, prefill, decode, context, batch, weight_format, activation_format)
+    size = save_trace(trace, out)
+    document = {
+        "operations": len(trace.operations),
+        "mpgemm_macs": trace.mpgemm_macs,
+        "bytes": size,
+        "folder": str(out),
+        "source": trace.identity.source,
+        "model": trace.identity.model,
+        "weight_format": trace.identity.weight_format,
+        "activation_format": trace.identity.activation_format,
+        "steps": int(trace.operations["step"].iloc[-1]) + 1,
+    }
+    if as_json:
+        print_json(document)
+        return
+    console().print(
+        f"{document['operations']:,} operations, {document['mpgemm_macs']:,} mpGEMM multiply-accumulates, "
+        f"{size:,} bytes in {out}"
+    )
+
+
+def simulate_command(
+    machine: MachineOption,
+    trace: TraceOption = None,
+    model: ModelOption = None,
+    prefill: PrefillOption = None,
+    decode: DecodeOption = None,
+    context: ContextOption = None,
+    batch: BatchOption = 1,
+    weight_format: WeightFormatOption = None,
+    activation_format: ActivationFormatOption = "int8-token",
+    fidelity: FidelityOption = "event",
+    as_json: JsonOption = False,
+) -> None:
+    """Cycles, energy and area of a trace, or of a model's shapes, on machines.
+
+    Examples: `bitloom simulate --machine lut-m2n64k4 --trace story`,
+    `bitloom simulate --machine int8-mac --model llama-2-70b --prefill 2048 --decode 1 --fidelity analytic`
+    """
+    machines = [load_machine(name) for name in machine]
+    workload = _workload(trace, model, prefill, decode, context, batch, weight_format, activation_format)
+    results = [_simulate(item, workload, fidelity) for item in machines]
+    if as_json:
+        first = results[0].to_document()
+        others = {"machines": [result.to_document() for result in results]} if len(results) > 1 else {}
+        print_json(_identity(workload) | first | others)
+        return
+    machine_table(f"{workload.identity.model}, {fidelity}", results)
+    for result in results:
+        _operation_table(result)
+
+
+def fidelity_command(
+    machine: MachineOption,
+    trace: TraceOption = None,
+    model: ModelOption = None,
+    prefill: PrefillOption = None,
+    decode: DecodeOption = None,
+    context: ContextOption = None,
+    batch: BatchOption = 1,
+    weight_format: WeightFormatOption = None,
+    activation_format: ActivationFormatOption = "int8-token",
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the analytic model against the event model, operation by operation, with the reason of what differs.
+
+    Example: `bitloom fidelity --machine lut-m2n64k4 --model llama-2-7b --prefill 512 --decode 1`
+    """
+    workload = _workload(trace, model, prefill, decode, context, batch, weight_format, activation_format)
+    tables = []
+    for item in map(load_machine, machine):
+        analytic, event = (_simulate(item, workload, fidelity) for fidelity in ("analytic", "event"))
+        tables.append(compare_fidelities(analytic, event).assign(machine=item.name))
+    table = pd.concat(tables, ignore_index=True)
+    deviation = table["error"].abs()
+    document = {
+        "median_error": float(deviation.median()),
+        "worst_error": float(deviation.max()),
+        "samples": len(table),
+        "agreement": AGREEMENT,
+        "outside": table[deviation > AGREEMENT].astype({"phase": str, "name": str, "kind": str}).to_dict("records"),
+    }
+    if as_json:
+        print_json(document)
+        return
+    console().print(
+        f"{len(table)} distinct operations: median error {document['median_error']:.2%}, "
+        f"worst {document['worst_error']:.2%}, {len(document['outside'])} over {AGREEMENT:.0%}"
+    )
+    rows = [
+        [row["machine"], row["phase"], row["name"], f"{row['analytic_cycles']:,}", f"{row['event_cycles']:,}",
+         f"{row['error']:+.1%}", row["reason"]]
+        for row in document["outside"]
+    ]  # fmt: skip
+    headings = {"machine": "left", "phase": "left", "operation": "left", "analytic cycles": "right"}
+    if rows:
+        print_table("Over the limit", headings | {"event cycles": "right", "error": "right", "reason": "left"}, rows)
+
+
+def machine_table(title: str, results: list[Result]) -> None:
+    """One line a machine."""
+
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:,.1f}"
+
+    rows = [
+        [
+            result.machine.name,
+            rate(result.prefill_tokens_per_second),
+            rate(result.decode_tokens_per_second),
+            f"{result.energy_per_token_pj * 1e-6:,.2f}",
+            f"{result.machine.area_um2 * 1e-6:.3f}",
+            f"{result.utilization:.1%}",
+            _bounds(result),
+        ]
+        for result in results
+    ]
+    headings = ("prefill tokens/s", "decode tokens/s", "energy µJ/token", "area mm²", "utilization")
+    columns = {"machine": "left"} | dict.fromkeys(headings, "right") | {"bound by": "left"}
+    print_table(title, columns, rows)
+
+
+def _bounds(result: Result) -> str:
+    phases = {phase: result.bound_by(phase) for phase in ("prefill", "decode")}
+    return ", ".join(f"{phase}: {bound}" for phase, bound in phases.items() if bound)
+
+
+def _operation_table(result: Result) -> None:
+    table = result.by_operation().groupby(["phase", "name"], observed=True, sort=False)
+    totals = table[["count", "cycles", "energy_pj", "dram_read_bytes", "useful_lane_cycles"]].sum()
+    totals["bound_by"] = table["bound_by"].agg(lambda bounds: bounds.mode().iloc[0])
+    rows = [
+        [
+            str(phase),
+            str(name),
+            f"{row['count']:,}",
+            f"{row['cycles']:,}",
+            f"{row['useful_lane_cycles'] / (row['cycles'] * result.machine.compute.lanes):.1%}",
+            f"{row['dram_read_bytes']:,}",
+            f"{row['energy_pj'] * 1e-6:,.2f}",
+            row["bound_by"],
+        ]
+        for (phase, name), row in totals.iterrows()
+    ]
+    headings = ("operations", "cycles", "utilization", "DRAM bytes read", "energy µJ")
+    columns = {"phase": "left", "operation": "left"} | dict.fromkeys(headings, "right") | {"bound by": "left"}
+    print_table(f"{result.machine.name}: operations, summed over layers and steps", columns, rows)
+
+
+def _simulate(machine: Machine, trace: Trace, fidelity: Fidelity) -> Result:
+    with progress_bar(f"{fidelity}, {machine.name}", None) as advance:
+        return simulate(machine, trace, fidelity, lambda _done, _total: advance(1))
+
+
+def _record(model: str, prompts: list[str], tokens: int, sampler: Sampler) -> Trace:
+    golden, tokenizer = load_model(model), tokenizer_of(model)
+    prompt_ids = [tokenizer.encode(text) for text in prompts]
+    with progress_bar("recording", tokens) as advance:
+        return record_trace(golden, prompt_ids, tokens, sampler, texts=prompts, progress=lambda: advance(1))[1]
+
+
+def _workload(trace: Path | None, model: str | None, *shape: Any) -> Trace:
+    if (trace is None) == (model is None):
+        raise InputError("command line", "--trace, --model", "both" if trace else "neither", "one of them")
+    if trace is not None:
+        if any(length is not None for length in shape[:3]):
+            raise InputError("command line", "--trace", "with --prefill, --decode or --context", "a trace alone")
+        return load_trace(trace)
+    return _shapes(str(model), *shape)
+
+
+def _shapes(
+    model: str,
+    prefill: int | None,
+    decode: int | None,
+    context: int | None,
+    batch: int,
+    weight_format: str | None,
+    activation_format: str,
+) -> Trace:
+    if prefill is None and decode is None:
+        raise InputError("command line", "--prefill, --decode", "neither", "at least one of them")
+    architecture = load_model_architecture(model)
+    if weight_format is None and architecture.weight_format in ("fp16", "bf16", "fp32"):
+        weight_format = DEFAULT_WEIGHT_FORMAT
+        messages().print(
+            f"{architecture.name} has {architecture.weight_format} weights; taking {weight_format} (--weight-format)"
+        )
+    return shape_only_trace(
+        architecture,
+        prefill_tokens=prefill or 0,
+        decode_steps=decode or 0,
+        context_tokens=context,
+        batch=batch,
+        weight_format=weight_format,
+        activation_format=activation_format,
+    )
+
+
+def _identity(trace: Trace) -> dict[str, Any]:
+    identity = trace.identity
+    return {
+        "model": identity.model,
+        "source": identity.source,
+        "weight_format": identity.weight_format,
+        "activation_format": identity.activation_format,
+    }
