@@ -90,7 +90,7 @@ class Generation:
 
 def generate(
     model: GoldenModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int] | NDArray[np.int64]],
     tokens: int,
     sampler: Sampler,
     *,
@@ -163,6 +163,5 @@ def _step(
     last = np.stack([rows[-1] for rows in hidden])
     logits = model.head(last)
     if observer is not None:
-        sequences, hidden_size = last.shape
-        observer.operation(NO_LAYER, "head", "gemm", sequences, hidden_size, logits.shape[1])
+        observer.operation(NO_LAYER, "head", "gemm", len(last), last.shape[1], logits.shape[1])
     return logits

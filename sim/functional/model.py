@@ -242,14 +242,15 @@ class GoldenModel:
 
     def _norm(self, layer: int, name: str, x: Float32, gain: Float32, observer: Observer) -> Float32:
         observer.operation(layer, name, "norm", len(x), x.shape[1], x.shape[1])
-        mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-        return gain * (x * (np.float32(1) / np.sqrt(mean_square + np.float32(self.architecture.norm_epsilon))))
+        mean_square: Float32 = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+        root: Float32 = np.sqrt(mean_square + np.float32(self.architecture.norm_epsilon))
+        return gain * (x * (np.float32(1) / root))
 
     def _rotation(self, positions: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """Cosines and sines float32 [tokens, 1, head_dim] of rotate-half RoPE."""
         half = positions.astype(np.float32)[:, None] * self._frequencies
-        angles = np.concatenate((half, half), axis=-1)[:, None]
-        return np.cos(angles, dtype=np.float32), np.sin(angles, dtype=np.float32)
+        angles: Float32 = np.concatenate((half, half), axis=-1)[:, None]
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def _report_attention(
         self, index: int, tokens: list[int], caches: Sequence[KeyValueCache], observer: Observer

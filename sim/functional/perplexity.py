@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import lzma
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +12,7 @@ from numpy.typing import NDArray
 from isa import InputError
 from sim.functional.model import GoldenModel
 
-__all__ = ["Perplexity", "measure_perplexity", "read_tokens"]
-
-# Two bytes a token: 2 GiB of them is more than any evaluation set, and what a small .xz file may unpack to at most.
-_LARGEST_TOKENS = 1 << 30
+__all__ = ["Perplexity", "measure_perplexity"]
 
 
 @dataclass(frozen=True)
@@ -69,25 +64,3 @@ def measure_perplexity(
         progress(len(targets))
     loss = np.concatenate(losses)
     return Perplexity(float(loss.mean()), len(loss), time.perf_counter() - started, np.concatenate(best))
-
-
-def read_tokens(path: Path, vocabulary_size: int) -> NDArray[np.int64]:
-    """Token ids of a file of little-endian 16-bit integers (`.u16`), or of such a file compressed (`.u16.xz`).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, has an odd length, is too large, or holds an id outside the vocabulary.
-    """
-    limit = 2 * _LARGEST_TOKENS
-    try:
-        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except (OSError, lzma.LZMAError, EOFError) as error:
-        raise InputError(path, "file", str(error), "a readable .u16 or .u16.xz file") from None
-    if len(data) > limit or len(data) % 2:
-        raise InputError(path, "length", f"{len(data)} bytes", f"an even number of bytes, at most {limit}")
-    ids = np.frombuffer(data, "<u2").astype(np.int64)
-    if len(ids) and ids.max() >= vocabulary_size:
-        raise InputError(path, "token id", int(ids.max()), f"0 to {vocabulary_size - 1}, the model's vocabulary")
-    return ids

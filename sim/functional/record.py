@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isa import Operand
-from sim.functional.generate import Generation, Sampler, StepObserver, generate
+from sim.functional.generate import Generation, Sampler, generate
 from sim.functional.model import ACTIVATION_FORMAT, GoldenModel
 from workloads.operations import FLOAT, Kind, Operation, Step
 from workloads.trace import Identity, Trace, TraceOperands, layer_name, operations_table
@@ -19,14 +20,14 @@ __all__ = ["record_trace"]
 
 def record_trace(
     model: GoldenModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int] | NDArray[np.int64]],
     tokens: int,
     sampler: Sampler,
     *,
     texts: Sequence[str] = (),
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Generation, Trace]:
-    """Generate, and record the run: a prefill that gives the first new token, and one decode step for each of the others.
+    """Generate, and record the run: a prefill, which gives the first new token, and a decode step for each other one.
 
     Parameters
     ----------

@@ -1,44 +1,26 @@
 """Closed-form time of a sequence of tiles on double-buffered scratchpads.
 
-fill      the first tile's load and the memory latency: nothing to compute yet
-compute   the array works
-stall     the memory channel needs longer for the remaining loads and stores than the array for its work, or the two
-          halves of a scratchpad turn around too slowly (load, latency, computation, then the next load)
-drain     the last tile's store and the array's pipeline: nothing left to compute
+The last computation cannot end before any of four chains, each of which the event model obeys too:
 
-cycles = fill + compute + stall + drain
+    compute      the first tile's load and latency, then all computation without a pause
+    loads        all loads one after the other, the latency of the last, the last computation
+    channel      all loads and all stores but the last, one after the other
+    turnaround   a scratchpad half is loaded, computed from and only then loaded again; halves take turns
+
+The latest of them is taken for the truth. What is left out is that loads and stores meet at the wrong moment.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from sim.timing.machine import Machine
-from sim.timing.mapping import HALVES, Tiles
+from sim.timing.tiles import HALVES, Int64, Tiles, TileTiming
 
-__all__ = ["TileTiming", "time_tiles", "transfer_cycles"]
-
-
-@dataclass(frozen=True)
-class TileTiming:
-    """Time of one operation in cycles, by what the array does; both fidelities give this."""
-
-    fill_cycles: int
-    compute_cycles: int
-    stall_cycles: int
-    drain_cycles: int
-
-    @property
-    def cycles(self) -> int:
-        """From the first request to the last result."""
-        return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+__all__ = ["time_tiles", "transfer_cycles"]
 
 
-def transfer_cycles(
-    machine: Machine, size_bytes: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def transfer_cycles(machine: Machine, size_bytes: Int64) -> Int64:
     """Cycles that transfers of so many bytes hold the memory channel, int64 of the same shape."""
     return np.ceil(size_bytes / machine.dram_bytes_per_cycle).astype(np.int64)
 
@@ -50,12 +32,24 @@ def time_tiles(machine: Machine, tiles: Tiles, pipeline_cycles: int) -> TileTimi
     compute, last_compute = int(tiles.compute_cycles.sum()), int(tiles.compute_cycles[-1])
     latency = machine.dram_latency_cycles
     fill = int(loads[0]) + (latency if loads[0] else 0)
-    channel = int(loads[1:].sum() + stores[:-1].sum())
-    steady = channel + last_compute if channel else 0
-    turnaround = (int(loads[1:].sum()) + latency * int((loads[1:] > 0).sum()) + compute) // HALVES
+    all_loads = int(loads.sum())
+    loaded = all_loads + (latency if all_loads else 0) + last_compute
+    channel = all_loads + int(stores[:-1].sum())
+    turnaround = _turnaround(loads, tiles.compute_cycles, latency)
     return TileTiming(
         fill_cycles=fill,
         compute_cycles=compute,
-        stall_cycles=max(0, steady - compute, turnaround - compute),
+        stall_cycles=max(0, max(loaded, channel, turnaround) - fill - compute),
         drain_cycles=int(stores[-1]) + pipeline_cycles,
     )
+
+
+def _turnaround(loads: Int64, compute: Int64, latency: int) -> int:
+    """Earliest end of the last computation if the halves of the scratchpads alone set the pace."""
+    cycle = loads + latency * (loads > 0) + compute
+    last = (len(loads) - 1) % HALVES
+    ends = [
+        int(loads[:first].sum() + cycle[first::HALVES].sum()) + (0 if first == last else int(compute[-1]))
+        for first in range(min(HALVES, len(loads)))
+    ]
+    return max(ends)

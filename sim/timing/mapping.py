@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Format, InputError
+from sim.timing.analytic import time_tiles
 from sim.timing.machine import Machine
+from sim.timing.tiles import HALVES, Int64, Tiles
 from sim.timing.units import ArrayUnit, PassCycles
 
 __all__ = [
     "ACCUMULATOR_BYTES",
-    "HALVES",
     "MatrixProduct",
-    "Tiles",
     "Tiling",
     "busy_cycles",
     "map_matrix",
@@ -35,11 +35,14 @@ __all__ = [
     "stays_on_chip",
 ]
 
-Int64 = NDArray[np.int64]
-
 ACCUMULATOR_BYTES = 4
-HALVES = 2
-"""Halves of a double-buffered scratchpad."""
+
+# Candidates whose estimated time is within the first factor of the best are worth timing exactly: so many of the
+# fastest and as many of those that move least. Among the ones within the second of the least time, traffic decides.
+_WORTH_TIMING, _NEARLY = 1.5, 1.02
+_TIMED_EACH = 8
+# Finer tilings than this are not considered where a coarser one fits.
+_MOST_TILES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,6 @@ class MatrixProduct:
     output_bits: int
     input_on_chip: bool
     output_on_chip: bool
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """Tiles in the order of execution, int64 [tiles] each."""
-
-    load_bytes: Int64
-    compute_cycles: Int64
-    store_bytes: Int64
 
 
 @dataclass(frozen=True)
@@ -145,16 +139,36 @@ def map_matrix(
     tiles = row_tiles * input_tiles * column_tiles
     last_compute = compute / tiles
     channel = (loads - first_load + output_bytes - last_store) / per_cycle + last_compute
-    turnaround = (loads / per_cycle + tiles * machine.dram_latency_cycles + compute) / HALVES
+    # Tiles of unequal size keep the halves of a scratchpad waiting for each other: count them all as full ones.
+    unevenness = tiles * tile_m * tile_k * tile_n / (product.m * product.k * product.n)
+    turnaround = (loads / per_cycle + tiles * machine.dram_latency_cycles + compute) / HALVES * unevenness
     time = product.copies * np.maximum(np.maximum(compute, channel), turnaround) + (first_load + last_store) / per_cycle
-    best = int(np.lexsort((tiles, loads, np.rint(time)))[0])
-    return _expand(
-        unit,
-        product,
-        weight_format,
-        ("mn", "nm")[int(order[best])],
-        (int(tile_m[best]), int(tile_k[best]), int(tile_n[best])),
-        pass_cycles,
+    time = np.where(tiles * product.copies <= max(_MOST_TILES, tiles.min() * product.copies), time, np.inf)
+    near = np.flatnonzero(time <= time.min() * _WORTH_TIMING)
+    fastest = near[np.lexsort((tiles[near], time[near]))][:_TIMED_EACH]
+    leanest = near[np.lexsort((tiles[near], loads[near]))][:_TIMED_EACH]
+    tilings = [
+        _expand(
+            unit,
+            product,
+            weight_format,
+            ("mn", "nm")[int(order[index])],
+            (int(tile_m[index]), int(tile_k[index]), int(tile_n[index])),
+            pass_cycles,
+        )
+        for index in dict.fromkeys([*fastest.tolist(), *leanest.tolist()])
+    ]
+    return _least(machine, tilings)
+
+
+def _least(machine: Machine, tilings: list[Tiling]) -> Tiling:
+    """Among tilings of nearly the least time, the one that moves least, in the fewest tiles: it spends less energy,
+    and loads and stores that meet on the memory channel have slack."""
+    cycles = [time_tiles(machine, tiling.tiles, 0).cycles for tiling in tilings]
+    limit = min(cycles) * _NEARLY
+    near = [tiling for tiling, count in zip(tilings, cycles, strict=True) if count <= limit]
+    return min(
+        near, key=lambda tiling: (tiling.weight_load_bytes + tiling.input_load_bytes, len(tiling.tiles.load_bytes))
     )
 
 
@@ -184,9 +198,10 @@ def _candidates(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> tu
 
 
 def _sizes(size: int, step: int) -> Int64:
-    """step, 2·step, 4·step, ... up to the first that covers `size`."""
-    doublings = max(0, (-(-size // step) - 1).bit_length())
-    return np.array([step << power for power in range(doublings + 1)], np.int64)
+    """Multiples of `step` that split `size` into 1, 2, 3, 4, 6, 8, 12, 16, 24, ... nearly equal parts."""
+    steps = -(-size // step)
+    parts = {1, steps} | {base << power for base in (2, 3) for power in range(steps.bit_length())}
+    return np.array(sorted({-(-steps // count) * step for count in parts}), np.int64)
 
 
 def passes(unit: ArrayUnit, product: MatrixProduct) -> int:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from sim.timing.activity import energy_per_action_pj, total_energy_pj
-from sim.timing.analytic import TileTiming, time_tiles, transfer_cycles
+from sim.timing.analytic import time_tiles, transfer_cycles
 from sim.timing.event import simulate_tiles
 from sim.timing.machine import Machine
-from sim.timing.mapping import Tiles
 from sim.timing.result import ACTION_PREFIX, Fidelity, Result
+from sim.timing.tiles import Tiles, TileTiming
 from sim.timing.work import TracedOperation, Work, work_of
 from workloads.trace import SIZES, Trace
 

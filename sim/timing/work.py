@@ -16,7 +16,6 @@ from sim.timing.machine import Machine
 from sim.timing.mapping import (
     ACCUMULATOR_BYTES,
     MatrixProduct,
-    Tiles,
     Tiling,
     busy_cycles,
     map_matrix,
@@ -24,6 +23,7 @@ from sim.timing.mapping import (
     passes,
     stays_on_chip,
 )
+from sim.timing.tiles import Tiles
 from sim.timing.units import ArrayUnit, PassCycles
 from workloads.operations import MATRIX_KINDS
 from workloads.trace import Trace
