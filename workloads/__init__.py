@@ -8,7 +8,7 @@ to the machines (`trace`), and the training program (`training`). What does not:
 
 from workloads.architecture import Architecture, load_architecture
 from workloads.bitnet import BitNetWeights, load_bitnet
-from workloads.catalog import resolve_model, shipped_models
+from workloads.catalog import load_model_architecture, resolve_checkpoint, resolve_model, shipped_models
 from workloads.checkpoint import Checkpoint
 from workloads.operations import Operation, Step
 from workloads.trace import Trace, shape_only_trace
@@ -23,7 +23,9 @@ __all__ = [
     "Trace",
     "load_architecture",
     "load_bitnet",
+    "load_model_architecture",
     "load_trace",
+    "resolve_checkpoint",
     "resolve_model",
     "save_trace",
     "shape_only_trace",

@@ -10,8 +10,6 @@ A folder is written whole or not at all, and nothing in it is trusted when it is
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from isa import FORMATS, InputError, Operand, pack_hf_ternary, unpack_hf_ternary
 from workloads.architecture import Architecture
+from workloads.files import whole_folder
 from workloads.operations import KINDS, MATRIX_KINDS
 from workloads.trace import COLUMNS, SIZES, Identity, Trace, TraceOperands, layer_name, quantized_input, typed_table
 
@@ -43,26 +42,9 @@ def save_trace(trace: Trace, folder: Path) -> int:
     InputError
         If the folder exists and is no trace, or cannot be written.
     """
-    if folder.exists() and not (folder / _TABLE).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(folder, "output folder", "something that is no trace", "a new folder, or an older trace")
-    staging: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        staging.chmod(0o755)
+    with whole_folder(folder, kind=_TABLE) as staging:
         _write(trace, staging)
-        size = sum(path.stat().st_size for path in staging.iterdir())
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.replace(folder)
-    except OSError as error:
-        raise InputError(
-            folder, "output folder", error.strerror or str(error), "a folder that can be written"
-        ) from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-    return size
+        return sum(path.stat().st_size for path in staging.iterdir())
 
 
 def _write(trace: Trace, folder: Path) -> None:
