@@ -53,9 +53,9 @@ def inference() -> dict[str, Any]:
     prompt = random.integers(1, model.architecture.vocabulary_size, PREFILL_TOKENS)
     short = prompt[:4]
     prefill = _best(REPEATS, lambda: model.logits(prompt))
-    decode = min(
-        generate(model, [short], DECODE_TOKENS, Sampler.greedy()).decode_seconds for _ in range(REPEATS)
-    ) / (DECODE_TOKENS - 1)
+    decode = min(generate(model, [short], DECODE_TOKENS, Sampler.greedy()).decode_seconds for _ in range(REPEATS)) / (
+        DECODE_TOKENS - 1
+    )
     memory = peak_memory_mb()
     layers = model.weights.layers
     matrices = [operand.codes.astype(np.float32) for layer in layers for operand in layer.projections.values()]

@@ -1,6 +1,8 @@
 """The main job: generate with the golden model, record the trace, simulate it on machines, report, and keep it all.
 
-    prompt ──► generation + Trace ──► Result on every machine ──► runs/<id>/{run.json, results.parquet, trace/, report.html}
+    prompt ──► generation + Trace ──► Result on every machine ──► runs/<id>/
+
+A run's folder holds `run.json`, `results.parquet`, `trace/` and `report.html`.
 
 The folder of a run is written whole or not at all.
 """
@@ -9,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,12 +20,12 @@ from typing import Any
 
 import pandas as pd
 
-from isa import InputError
 from sim.functional import Generation, Sampler, load_model, record_trace
 from sim.study.report import Report, render_report
 from sim.timing import Machine, Result, simulate
 from sim.timing.fidelity import compare_fidelities
 from workloads import Trace, resolve_checkpoint, save_trace
+from workloads.files import whole_folder
 from workloads.tokenizer import Tokenizer
 
 __all__ = ["DEFAULT_PROMPT", "DEFAULT_TOKENS", "Run", "make_run", "save_run", "simulate_run", "text_of"]
@@ -148,18 +148,8 @@ def save_run(run: Run, parent: Path, command: str = "") -> Path:
     document = run.to_document()
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:8]
     target = parent / f"{created:%Y%m%d-%H%M%S}-{digest}"
-    staging: Path | None = None
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".run-", dir=parent))
-        staging.chmod(0o755)
+    with whole_folder(target) as staging:
         _write(run, staging, document | {"created": created.isoformat(), "command": command})
-        staging.replace(target)
-    except OSError as error:
-        raise InputError(parent, "output folder", error.strerror or str(error), "a folder that can be written") from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
