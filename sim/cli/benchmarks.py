@@ -34,7 +34,10 @@ def bench_command(
     if as_json:
         print_json(figures)
         return
-    rows = [[key.replace("_", " "), f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"] for key, value in figures.items()]
+    rows = [
+        [key.replace("_", " "), f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"]
+        for key, value in figures.items()
+    ]
     print_table("Benchmarks", {"figure": "left", "value": "right"}, rows)
 
 

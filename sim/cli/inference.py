@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from isa import FORMATS
 from sim.cli.output import JsonOption, console, print_json, print_table, progress_bar
 from sim.functional import BACKENDS, GoldenModel, Sampler, generate, load_model, measure_perplexity
-from sim.functional.perplexity import read_tokens
 from sim.study.run import text_of, tokenizer_of
+from workloads.tokens import read_tokens
 
 __all__ = ["GreedyOption", "ModelOption", "SeedOption", "TemperatureOption", "generate_command", "perplexity_command"]
 
@@ -78,7 +79,7 @@ def perplexity_command(
     Example: `bitloom perplexity --model tern-18m --tokens valid.u16 --windows 512`
     """
     golden = load_model(model, backend)
-    ids = read_tokens(tokens, golden.architecture.vocabulary_size)
+    ids = read_tokens(tokens, min(golden.architecture.vocabulary_size, 1 << 16)).astype(np.int64)
     window = golden.architecture.context_tokens if windows is None else windows
     with progress_bar("predicting tokens", max(0, len(ids) - 1)) as advance:
         measured = measure_perplexity(golden, ids, window, advance)
@@ -95,7 +96,10 @@ def perplexity_command(
     if as_json:
         print_json(document)
         return
-    rows = [[name.replace("_", " "), f"{value:,.4f}" if isinstance(value, float) else str(value)] for name, value in document.items()]
+    rows = [
+        [name.replace("_", " "), f"{value:,.4f}" if isinstance(value, float) else str(value)]
+        for name, value in document.items()
+    ]
     print_table("Perplexity", {"": "left", "value": "right"}, rows)
 
 

@@ -26,11 +26,15 @@ MachineOption = Annotated[list[str], typer.Option("--machine", help="Shipped mac
 ModelOption = Annotated[str | None, typer.Option(help="Shipped name, checkpoint folder, or config.json (shapes only).")]
 PrefillOption = Annotated[int | None, typer.Option(help="Prompt tokens of each sequence; 0: no prefill.")]
 DecodeOption = Annotated[int | None, typer.Option(help="Decode steps.")]
-ContextOption = Annotated[int | None, typer.Option(help="Tokens in the KV cache when decoding begins [default: --prefill]")]
+ContextOption = Annotated[
+    int | None, typer.Option(help="Tokens in the KV cache when decoding begins [default: --prefill]")
+]
 BatchOption = Annotated[int, typer.Option(help="Sequences, all alike.")]
 WeightFormatOption = Annotated[
     str | None,
-    typer.Option(help=f"Format of projection weights [default: the model's own; {DEFAULT_WEIGHT_FORMAT} for float models]"),
+    typer.Option(
+        help=f"Format of projection weights [default: the model's own; {DEFAULT_WEIGHT_FORMAT} for float models]"
+    ),
 ]
 ActivationFormatOption = Annotated[str, typer.Option(help="Format of projection inputs.")]
 FidelityOption = Annotated[Fidelity, typer.Option(help="analytic: closed form; event: simulated by SimPy.")]
@@ -142,7 +146,7 @@ def fidelity_command(
         tables.append(compare_fidelities(analytic, event).assign(machine=item.name))
     table = pd.concat(tables, ignore_index=True)
     deviation = table["error"].abs()
-    document = {
+    document: dict[str, Any] = {
         "median_error": float(deviation.median()),
         "worst_error": float(deviation.max()),
         "samples": len(table),
@@ -200,8 +204,8 @@ def _operation_table(result: Result) -> None:
     totals["bound_by"] = table["bound_by"].agg(lambda bounds: bounds.mode().iloc[0])
     rows = [
         [
-            str(phase),
-            str(name),
+            str(row["phase"]),
+            str(row["name"]),
             f"{row['count']:,}",
             f"{row['cycles']:,}",
             f"{row['useful_lane_cycles'] / (row['cycles'] * result.machine.compute.lanes):.1%}",
@@ -209,7 +213,7 @@ def _operation_table(result: Result) -> None:
             f"{row['energy_pj'] * 1e-6:,.2f}",
             row["bound_by"],
         ]
-        for (phase, name), row in totals.iterrows()
+        for row in totals.reset_index().to_dict("records")
     ]
     headings = ("operations", "cycles", "utilization", "DRAM bytes read", "energy µJ")
     columns = {"phase": "left", "operation": "left"} | dict.fromkeys(headings, "right") | {"bound by": "left"}
