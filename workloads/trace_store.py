@@ -79,19 +79,20 @@ def load_trace(folder: Path) -> Trace:
     path = folder / _TABLE
     try:
         raw = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(path, "Parquet", str(error).splitlines()[0], "a trace written by `bitloom trace`") from None
-    missing = [name for name in COLUMNS if name not in raw.column_names]
+        missing = [name for name in COLUMNS if name not in raw.column_names]
+    except (OSError, pa.ArrowException, ValueError) as error:
+        found = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(path, "Parquet", found, "a trace written by `bitloom trace`") from None
     if missing:
         raise InputError(path, "columns", f"no {missing[0]}", "the columns " + ", ".join(COLUMNS))
     try:
         document = json.loads((raw.schema.metadata or {}).get(_METADATA_KEY, b"null"))
         identity = Identity.model_validate((document or {}).get("identity"))
         architecture = Architecture.model_validate((document or {}).get("architecture"))
-        table = typed_table(raw.select(list(COLUMNS)).to_pandas())
+        table = typed_table(raw.select(list(COLUMNS)).replace_schema_metadata(None).to_pandas())
     except ValidationError as error:
         raise InputError.first_of(path, error.errors()) from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, pa.ArrowException) as error:
         raise InputError(path, "contents", str(error), "a trace written by `bitloom trace`") from None
     _check_table(path, table)
     operands = None

@@ -64,7 +64,7 @@ def generate_command(
         print_json(document)
         return
     for text in texts:
-        console().print(text, markup=False)
+        console().print(text, markup=False, soft_wrap=True)
 
 
 def perplexity_command(

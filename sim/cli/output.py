@@ -19,12 +19,15 @@ from rich.table import Table
 
 __all__ = ["JsonOption", "console", "messages", "print_json", "print_table", "progress_bar"]
 
+# Columns of a table that goes to a file or another program.
+_PIPED_WIDTH = 160
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 
 
 def console() -> Console:
     """Where results go."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 def messages() -> Console:
@@ -41,7 +44,7 @@ def print_table(title: str, columns: Mapping[str, str], rows: list[list[str]]) -
     """A table on standard output; `columns` maps headings to `left` or `right`."""
     table = Table(title=title, title_justify="left")
     for heading, side in columns.items():
-        table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=side == "right")
+        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console().print(table)

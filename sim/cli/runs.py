@@ -56,6 +56,6 @@ def run_command(
     if as_json:
         print_json(run.to_document() | {"run_dir": str(folder)})
         return
-    console().print(run.text + "\n", markup=False)
+    console().print(run.text + "\n", markup=False, soft_wrap=True)
     machine_table(f"{run.trace.identity.model}: {len(run.generation.token_ids[0])} new tokens", list(run.results))
-    console().print(f"Report: {folder / 'report.html'}", markup=False)
+    console().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)

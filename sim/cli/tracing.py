@@ -88,7 +88,9 @@ def trace_command(
         return
     console().print(
         f"{document['operations']:,} operations, {document['mpgemm_macs']:,} mpGEMM multiply-accumulates, "
-        f"{size:,} bytes in {out}"
+        f"{size:,} bytes in {out}",
+        markup=False,
+        soft_wrap=True,
     )
 
 
