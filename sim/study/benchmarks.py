@@ -10,13 +10,14 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sim.functional import Sampler, generate, load_model, record_trace
+from sim.functional import GoldenModel, Sampler, generate, load_model, record_trace
 from sim.study.run import DEFAULT_PROMPT, DEFAULT_TOKENS, tokenizer_of
 from sim.study.sweep import load_study, run_study
 from sim.timing import load_machine, shipped_machines, simulate
@@ -57,9 +58,7 @@ def inference() -> dict[str, Any]:
         DECODE_TOKENS - 1
     )
     memory = peak_memory_mb()
-    layers = model.weights.layers
-    matrices = [operand.codes.astype(np.float32) for layer in layers for operand in layer.projections.values()]
-    matrices.append(model.weights.head)
+    matrices = [*_stacked_weights(model), model.weights.head]
     vectors = [np.ones((1, matrix.shape[1]), np.float32) for matrix in matrices]
     bare = _best(10 * REPEATS, lambda: [vector @ matrix.T for vector, matrix in zip(vectors, matrices, strict=True)])
     reference = load_model(MODEL, "reference")
@@ -72,6 +71,19 @@ def inference() -> dict[str, Any]:
         "decode_over_bare_products": decode / bare,
         "reference_over_blas_prefill_32": _best(1, lambda: reference.logits(few)) / blas_seconds,
     }
+
+
+def _stacked_weights(model: GoldenModel) -> Iterator[NDArray[np.float32]]:
+    """The weights of every product of one decode step: projections of one input are multiplied as one matrix."""
+    together = (
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        ("self_attn.o_proj",),
+        ("mlp.gate_proj", "mlp.up_proj"),
+        ("mlp.down_proj",),
+    )
+    for layer in model.weights.layers:
+        for names in together:
+            yield np.concatenate([layer.projections[name].codes for name in names]).astype(np.float32)
 
 
 def simulation() -> dict[str, Any]:
