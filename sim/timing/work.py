@@ -25,7 +25,7 @@ from sim.timing.mapping import (
 )
 from sim.timing.tiles import Tiles
 from sim.timing.units import ArrayUnit, PassCycles
-from workloads.operations import MATRIX_KINDS
+from workloads.operations import MATRIX_KINDS, Operation
 from workloads.trace import Trace
 
 __all__ = ["TracedOperation", "Work", "work_of"]
@@ -46,19 +46,9 @@ _RESCALE_OPERATIONS = 1
 
 
 @dataclass(frozen=True)
-class TracedOperation:
-    """One row of a trace: the columns of those names (see `workloads.operations`)."""
+class TracedOperation(Operation):
+    """An operation with the place of its tokens in the recorded activations (-1 in a shape-only trace)."""
 
-    layer: int
-    name: str
-    kind: str
-    m: int
-    k: int
-    n: int
-    batch: int
-    input_format: str
-    weight_format: str
-    output_format: str
     first_row: int
 
 
