@@ -4,12 +4,16 @@
 
 `functional` runs models with exact integers, `timing` says what a machine does with a trace, `machines` holds the
 shipped machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The
-names below are the public Python API; submodules hold the rest.
+names below are the public Python API, imported when first used; submodules hold the rest.
 """
 
-from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace
-from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
-from workloads import Trace, load_trace, shape_only_trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace
+    from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
+    from workloads import Trace, load_trace, save_trace, shape_only_trace
 
 __all__ = [
     "GoldenModel",
@@ -23,7 +27,16 @@ __all__ = [
     "load_trace",
     "measure_perplexity",
     "record_trace",
+    "save_trace",
     "shape_only_trace",
     "shipped_machines",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in ("sim.functional", "sim.timing", "workloads"):
+            if hasattr(found := import_module(module), name):
+                return getattr(found, name)
+    raise AttributeError(f"module 'sim' has no attribute {name!r}")

@@ -43,6 +43,10 @@ __all__ = [
     "typed_table",
 ]
 
+# What a table of some gigabytes holds; sweeps of longer runs take steps from the middle of them.
+_MOST_OPERATIONS = 1 << 25
+_MOST_OPERATIONS_A_LAYER = 24
+
 SIZES = ("m", "k", "n", "batch")
 _FIELDS = tuple(item.name for item in fields(Operation))
 _NUMBERS = ("step", "layer", "first_row", *SIZES)
@@ -172,6 +176,11 @@ def shape_only_trace(
     start = prefill_tokens if context_tokens is None else context_tokens
     _check_lengths(architecture, prefill_tokens, decode_steps, start, batch)
     _check_formats(weight_format, activation_format)
+    operations = (decode_steps + 1) * architecture.layers * _MOST_OPERATIONS_A_LAYER
+    if operations > _MOST_OPERATIONS:
+        raise InputError(
+            "command line", "--decode", f"about {operations:,} operations", f"at most {_MOST_OPERATIONS:,}"
+        )
     steps = [Step.uniform("prefill", prefill_tokens, prefill_tokens, batch)] if prefill_tokens else []
     steps += [Step.uniform("decode", 1, start + index + 1, batch) for index in range(decode_steps)]
     identity = Identity(

@@ -1,76 +1,33 @@
-"""The `bitloom` command. Each module here holds the commands of one subject; `output` holds what they share.
+"""The `bitloom` command. Each module here holds the commands of one subject; `app` puts them together, `output` holds
+what they share.
 
-Exit codes: 0 success, 1 a check fell short, 2 bad usage or input, 130 interrupted.
+Exit codes: 0 success, 1 a check fell short, 2 bad usage or input, 130 interrupted. Imports are inside `main`,
+so that an interrupt at any moment ends in one word and not in a traceback.
 """
 
-from __future__ import annotations
-
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
-import typer
-from rich.markup import escape
-
-from isa import InputError
-from sim.cli.benchmarks import bench_command
-from sim.cli.inference import generate_command, perplexity_command
-from sim.cli.output import messages
-from sim.cli.runs import run_command
-from sim.cli.sweep import sweep
-from sim.cli.tracing import fidelity_command, simulate_command, trace_command
-from workloads.training.cli import app as training
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="bitloom",
-    help="Hardware/software co-design simulator for ternary and low-bit LLMs.\n\n"
-    "The data goes one way: a checkpoint runs on the golden model (exact integers), the run is recorded as a trace, "
-    "the trace is simulated on machines, results are tabled, plotted and stored. Start with `bitloom run`.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"bitloom {version('bitloom')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    _version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
-
-
-for _name, _command in (
-    ("run", run_command),
-    ("generate", generate_command),
-    ("perplexity", perplexity_command),
-    ("trace", trace_command),
-    ("simulate", simulate_command),
-    ("fidelity", fidelity_command),
-    ("sweep", sweep),
-    ("bench", bench_command),
-):
-    app.command(_name)(_command)
-app.add_typer(training, name="train")
+__all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; bad input becomes one clear message and exit code 2."""
     try:
+        _run()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def _run() -> None:
+    from rich.markup import escape
+
+    from isa import InputError
+    from sim.cli.app import app
+    from sim.cli.output import messages
+
+    try:
         app()
     except InputError as error:
         messages().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        messages().print("interrupted")
-        sys.exit(130)

@@ -140,13 +140,27 @@ class Result:
         }
 
     def to_document(self) -> dict[str, Any]:
-        """Everything as one JSON-ready document: the summary, and operations summed over the steps."""
+        """Everything as one JSON-ready document: summary, components with their sources, operations over all steps."""
         table = self.by_operation()
         actions = [name for name in table.columns if name.startswith(ACTION_PREFIX)]
         rows = json.loads(table.drop(columns=actions).to_json(orient="records"))
         counts = table[actions].rename(columns=lambda name: name.removeprefix(ACTION_PREFIX)).to_dict(orient="records")
         operations = [row | {"actions": count} for row, count in zip(rows, counts, strict=True)]
-        return self.summary() | {"operations": operations}
+        return self.summary() | {"components": self._components(), "operations": operations}
+
+    def _components(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "count": part.count,
+                "area_um2": part.component.area_um2,
+                "energy_pj": dict(part.component.energy_pj),
+                "node_nm": part.component.node_nm,
+                "kind": part.component.kind,
+                "sources": list(dict.fromkeys(part.component.sources)),
+            }
+            for name, part in self.machine.parts.items()
+        ]
 
     def _phase_cycles(self, phase: str) -> int:
         return int(self.operations.loc[self.operations["phase"] == phase, "cycles"].sum())

@@ -66,6 +66,12 @@ def test_impossible_lengths_are_refused(lengths):
         shape_only_trace(load_model_architecture("tern-18m"), **lengths)
 
 
+def test_a_run_of_absurdly_many_operations_is_refused_before_it_is_listed():
+    endless = load_model_architecture("llama-2-70b").model_copy(update={"context_tokens": 1 << 30})
+    with pytest.raises(InputError, match="--decode"):
+        shape_only_trace(endless, prefill_tokens=1, decode_steps=1 << 20)
+
+
 def test_a_shape_only_trace_says_so_and_has_no_operands(tmp_path):
     trace = shape_only_trace(load_model_architecture("tern-18m"), prefill_tokens=2, decode_steps=1)
     save_trace(trace, tmp_path / "trace")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-COMMANDS = ["run", "generate", "perplexity", "trace", "simulate", "fidelity", "sweep", "bench", "train"]
+COMMANDS = ["run", "generate", "perplexity", "trace", "simulate", "fidelity", "sweep", "bench", "list", "train"]
 MACHINES = ["bit-serial", "int8-mac", "lut-m2n64k4"]
 
 
@@ -129,6 +129,9 @@ def test_simulate_reports_operations_with_their_actions(fidelity):
     projection = next(row for row in result["operations"] if row["name"] == "mlp.down_proj")
     assert {"bound_by", "utilization", "dram_read_bytes", "weight_buffer_read_bytes"} <= set(projection)
     assert projection["actions"]["lut_array.lookup"] > 0
+    assert sum(part["area_um2"] * part["count"] for part in result["components"]) == pytest.approx(result["area_um2"])
+    assert {part["kind"] for part in result["components"]} <= {"published", "predicted", "calibrated"}
+    assert all(part["sources"] for part in result["components"])
 
 
 def test_a_config_json_is_simulated_by_its_shapes(fixtures):
@@ -143,6 +146,14 @@ def test_simulate_several_machines_gives_one_document():
         "simulate", "--machine", "int8-mac", "--machine", "bit-serial", "--model", "tern-18m", "--decode", 1
     )
     assert [machine["name"] for machine in result["machines"]] == ["int8-mac", "bit-serial"]
+
+
+def test_list_names_everything_that_is_shipped():
+    result = document("list")
+    assert [machine["name"] for machine in result["machines"]] == MACHINES
+    assert {"tern-18m", "llama-2-70b"} <= {model["name"] for model in result["models"]}
+    assert {"ternary", "int4"} <= {item["name"] for item in result["formats"]}
+    assert "tern-18m" in bitloom("list")[0]
 
 
 def test_fidelity_reports_errors_and_reasons():
@@ -190,7 +201,7 @@ def test_bad_usage_exits_2_with_one_clear_message_and_writes_nothing(tmp_path, a
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("delay_seconds", [1.5, 3.0])
+@pytest.mark.parametrize("delay_seconds", [1.0, 3.0])
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, delay_seconds):
     process = subprocess.Popen(
         [Path(sys.executable).parent / "bitloom", "run", "--tokens", "500", "--out", tmp_path / "runs"],

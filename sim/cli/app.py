@@ -1,0 +1,59 @@
+"""The commands of `bitloom`, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from sim.cli.benchmarks import bench_command
+from sim.cli.catalog import list_command
+from sim.cli.inference import generate_command, perplexity_command
+from sim.cli.runs import run_command
+from sim.cli.sweep import sweep
+from sim.cli.tracing import fidelity_command, simulate_command, trace_command
+from workloads.training.cli import app as training
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="bitloom",
+    help="Hardware/software co-design simulator for ternary and low-bit LLMs.\n\n"
+    "The data goes one way: a checkpoint runs on the golden model (exact integers), the run is recorded as a trace, "
+    "the trace is simulated on machines, results are tabled, plotted and stored. Start with `bitloom run`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"bitloom {version('bitloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _name, _command in (
+    ("run", run_command),
+    ("generate", generate_command),
+    ("perplexity", perplexity_command),
+    ("trace", trace_command),
+    ("simulate", simulate_command),
+    ("fidelity", fidelity_command),
+    ("sweep", sweep),
+    ("bench", bench_command),
+    ("list", list_command),
+):
+    app.command(_name)(_command)
+app.add_typer(training, name="train")

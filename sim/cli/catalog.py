@@ -1,0 +1,65 @@
+"""`bitloom list`: what is shipped, under the names that other commands take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isa import FORMATS
+from sim.cli.output import JsonOption, print_json, print_table
+from sim.functional import BACKENDS
+from sim.study.sweep import shipped_studies
+from sim.timing import load_machine, shipped_machines
+from workloads import load_model_architecture, shipped_models
+
+__all__ = ["list_command"]
+
+
+def list_command(as_json: JsonOption = False) -> None:
+    """List shipped models, machines, formats, backends and studies.
+
+    Example: `bitloom list --json`
+    """
+    document: dict[str, list[dict[str, Any]]] = {
+        "models": [_model(name) for name in shipped_models()],
+        "machines": [_machine(name) for name in shipped_machines()],
+        "formats": [{"name": value.name, "bits": value.bits, "kind": value.kind} for value in FORMATS.values()],
+        "backends": [{"name": value.name, "summary": value.summary} for value in BACKENDS.values()],
+        "studies": [{"name": name} for name in shipped_studies()],
+    }
+    if as_json:
+        print_json(document)
+        return
+    for title, rows in document.items():
+        columns = {
+            key.replace("_", " "): "left" if isinstance(value, str) else "right" for key, value in rows[0].items()
+        }
+        print_table(title.capitalize(), columns, [[_text(value) for value in row.values()] for row in rows])
+
+
+def _model(name: str) -> dict[str, Any]:
+    architecture = load_model_architecture(name)
+    return {
+        "name": name,
+        "projection_weights": architecture.projection_weights,
+        "weight_format": architecture.weight_format,
+        "layers": architecture.layers,
+        "context_tokens": architecture.context_tokens,
+        "checkpoint": "shipped" if shipped_models()[name].is_dir() else "shapes only",
+    }
+
+
+def _machine(name: str) -> dict[str, Any]:
+    machine = load_machine(name)
+    return {
+        "name": name,
+        "lanes": machine.compute.lanes,
+        "clock_ghz": machine.clock_ghz,
+        "area_um2": machine.area_um2,
+        "description": machine.description,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
