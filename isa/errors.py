@@ -39,5 +39,8 @@ class InputError(ValueError):
 
 
 def _shorten(value: object, limit: int = 160) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 1] + "…"

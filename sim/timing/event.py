@@ -3,8 +3,8 @@ DRAM.
 
 Think of a workshop with two benches for parts and two for finished goods. A carrier brings parts to a free bench; the
 worker takes the next bench that is filled, works, and puts the result on a free bench at the other side, from where a
-second carrier takes it away. Both carriers use the same narrow door, one at a time: that is the memory channel. Parts
-go first, since the worker waits for them; finished goods leave in bursts between.
+second carrier takes it away. Both carriers use the same narrow door, one at a time, and take turns when both have
+something to carry: that is the memory channel.
 
     loader ──[half][half]──► array ──[half][half]──► storer
        └───────────── memory channel ─────────────────┘
@@ -22,10 +22,8 @@ from sim.timing.tiles import HALVES, Tiles, TileTiming
 
 __all__ = ["simulate_tiles"]
 
-STORE_BURST_CYCLES = 256
-"""Longest time that a store holds the memory channel before waiting loads may pass."""
-
-_LOADS_FIRST, _STORES_NEXT = 0, 1
+BURST_CYCLES = 256
+"""Longest time that one transfer holds the memory channel while another waits for it."""
 
 Process = Generator[simpy.Event, object, None]
 
@@ -44,7 +42,7 @@ class _Pipeline:
         self._stores = transfer_cycles(machine, tiles.store_bytes).tolist()
         self._latency = machine.dram_latency_cycles
         self._env = simpy.Environment()
-        self._channel = simpy.PriorityResource(self._env, capacity=1)
+        self._channel = simpy.Resource(self._env, capacity=1)
         self._free_inputs = simpy.Container(self._env, capacity=HALVES, init=HALVES)
         self._free_outputs = simpy.Container(self._env, capacity=HALVES, init=HALVES)
         self._filled: simpy.Store = simpy.Store(self._env)
@@ -69,7 +67,7 @@ class _Pipeline:
             yield self._free_inputs.get(1)
             arrival = self._env.now
             if transfer:
-                yield from self._transfer(transfer, _LOADS_FIRST)
+                yield from self._transfer(transfer)
                 arrival = self._env.now + self._latency
             yield self._filled.put(arrival)
 
@@ -94,15 +92,15 @@ class _Pipeline:
     def _store(self) -> Process:
         """Take every finished output away."""
         for _ in range(sum(1 for store in self._stores if store)):
-            remaining = yield self._finished.get()
-            assert isinstance(remaining, int)  # noqa: S101  (SimPy's events carry untyped values)
-            while remaining > 0:
-                yield from self._transfer(min(remaining, STORE_BURST_CYCLES), _STORES_NEXT)
-                remaining -= STORE_BURST_CYCLES
+            transfer = yield self._finished.get()
+            assert isinstance(transfer, int)  # noqa: S101  (SimPy's events carry untyped values)
+            yield from self._transfer(transfer)
             yield self._free_outputs.put(1)
 
-    def _transfer(self, cycles: int, priority: int) -> Process:
-        """Hold the memory channel."""
-        with self._channel.request(priority) as turn:
-            yield turn
-            yield self._env.timeout(cycles)
+    def _transfer(self, cycles: int) -> Process:
+        """Hold the memory channel, burst by burst, so that loads and stores that are both pending take turns."""
+        while cycles > 0:
+            with self._channel.request() as turn:
+                yield turn
+                yield self._env.timeout(min(cycles, BURST_CYCLES))
+            cycles -= BURST_CYCLES

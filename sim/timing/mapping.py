@@ -41,6 +41,8 @@ ACCUMULATOR_BYTES = 4
 # fastest and as many of those that move least. Among the ones within the second of the least time, traffic decides.
 _WORTH_TIMING, _NEARLY = 1.5, 1.02
 _TIMED_EACH = 8
+# Into how many chunks a stream is cut, and how small a chunk may be for that.
+_CHUNKS, _LEAST_CHUNK_BYTES = 16, 4096
 # Finer tilings than this are not considered where a coarser one fits.
 _MOST_TILES = 1 << 14
 
@@ -81,9 +83,11 @@ def stays_on_chip(machine: Machine, size_bytes: int) -> bool:
 
 
 def map_stream(machine: Machine, load_bytes: int, compute_cycles: int, store_bytes: int) -> Tiles:
-    """Equal chunks of at most half the activation scratchpad each."""
-    chunk = machine.buffers.activation_bytes // 2
-    count = max(1, -(-max(load_bytes, store_bytes) // chunk))
+    """Equal chunks, each of at most half the activation scratchpad; `_CHUNKS` of them unless that makes them tiny, so
+    that filling and draining the stream takes little."""
+    longest = max(load_bytes, store_bytes)
+    chunk = min(machine.buffers.activation_bytes // HALVES, max(_LEAST_CHUNK_BYTES, -(-longest // _CHUNKS)))
+    count = max(1, -(-longest // chunk))
     return Tiles(_split(load_bytes, count), _split(compute_cycles, count), _split(store_bytes, count))
 
 

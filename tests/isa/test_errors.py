@@ -14,6 +14,13 @@ def test_long_values_are_shortened():
     assert len(str(InputError("file", "field", "x" * 10_000, "y" * 10_000))) < 700
 
 
+def test_deeply_nested_values_can_be_named():
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert "deeply nested list" in str(InputError("file", "field", nested, "a number"))
+
+
 def test_error_travels_between_processes():
     error = InputError("file", "field", [1, 2], "three")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own object)
