@@ -19,13 +19,24 @@ from sim.study import store
 from sim.study.store import COLUMNS, ResultStore, Row, load_results
 
 DEFINITION = {"study.toml": 'name = "small"\n', "resolved.json": "{}\n"}
-LUT = {"machine.compute.kind": "lut", "machine.compute.k": 4, "machine.clock_ghz": 1.0}
-BIT_SERIAL = {"machine.compute.kind": "bit-serial", "machine.compute.skips_zero_terms": True, "machine.clock_ghz": 2.0}
+LUT: Row = {"machine.compute.kind": "lut", "machine.compute.k": 4, "machine.clock_ghz": 1.0}
+BIT_SERIAL: Row = {
+    "machine.compute.kind": "bit-serial",
+    "machine.compute.skips_zero_terms": True,
+    "machine.clock_ghz": 2.0,
+}
 
 
 def row(number: int, **values: str | int | float | None) -> Row:
     machine = LUT if number % 2 else BIT_SERIAL
-    return {"point_id": f"{number:04}", "study": "small", "cycles": number, "energy_pj": number / 3} | machine | values
+    return {
+        "point_id": f"{number:04}",
+        "study": "small",
+        "cycles": number,
+        "energy_pj": number / 3,
+        **machine,
+        **values,
+    }
 
 
 def parts(folder: Path) -> list[Path]:
@@ -116,10 +127,14 @@ def test_a_part_is_written_when_rows_are_many_or_old(tmp_path: Path, monkeypatch
         assert len(parts(tmp_path)) == 2
 
 
-def test_rows_in_memory_are_written_when_the_run_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ResultStore(tmp_path, "small", DEFINITION) as results:
-        results.add([row(1)])
-        raise KeyboardInterrupt
+def test_rows_in_memory_are_written_when_the_run_is_interrupted(tmp_path: Path) -> None:
+    def run() -> None:
+        with ResultStore(tmp_path, "small", DEFINITION) as results:
+            results.add([row(1)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
     assert load_results(tmp_path)["point_id"].tolist() == ["0001"]
 
 
