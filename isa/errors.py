@@ -31,7 +31,8 @@ class InputError(ValueError):
         field = ".".join(str(part) for part in first["loc"]) or "document"
         found = "nothing" if first["type"] == "missing" else first["input"]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return cls(source, field, found, first["msg"] + more)
+        expected = "no field of that name" if first["type"] == "extra_forbidden" else first["msg"]
+        return cls(source, field, found, expected + more)
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, object, object]]:
         """Survive the way back from a worker process, which pickles exceptions by their arguments."""

@@ -258,12 +258,11 @@ def load_study(study: str | Path) -> Study:
 
 def _read(path: Path) -> _StudyTable:
     try:
-        try:
-            return _StudyTable.model_validate(read_toml(path))
-        except ValidationError as error:
-            raise InputError.first_of(path, error.errors()) from None
+        return _StudyTable.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise InputError.first_of(path, error.errors()) from None
     except RecursionError:
-        raise InputError(path, "TOML", "hundreds of tables in each other", "the tables of a study") from None
+        raise InputError(path, "TOML", "thousands of tables in each other", "the tables of a study") from None
 
 
 def _design(path: Path, number: int, table: _DesignTable) -> Design:
