@@ -163,6 +163,19 @@ def test_fidelity_reports_errors_and_reasons():
     assert result["outside"] == []
 
 
+@pytest.mark.slow
+def test_bench_measures_everything():
+    result = document("bench")
+    assert {
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "peak_memory_mb",
+        "decode_over_bare_products",
+    } <= set(result)
+    assert {"default_run_event_seconds", "llama_2_70b_analytic_seconds", "analytic_points_per_second"} <= set(result)
+    assert all(value > 0 for value in result.values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
