@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -101,7 +101,7 @@ class _Projections:
     quantization: str
     product: Product
     names: tuple[str, ...]
-    splits: tuple[int, ...]
+    columns: tuple[slice, ...]
     scales: tuple[np.float32, ...]
 
 
@@ -131,6 +131,7 @@ class GoldenModel:
 
     def __post_init__(self) -> None:
         self._layers = [self._prepare(layer) for layer in self.weights.layers]
+        self._head = np.ascontiguousarray(self.weights.head.T)
         architecture = self.architecture
         exponents = np.arange(0, architecture.head_dim, 2, dtype=np.float32) / np.float32(architecture.head_dim)
         self._frequencies: Float32 = np.float32(1) / np.float32(architecture.rope_theta) ** exponents
@@ -157,7 +158,7 @@ class GoldenModel:
 
     def head(self, hidden: Float32) -> Float32:
         """Logits float32 [rows, vocabulary] of final hidden states float32 [rows, hidden]."""
-        return hidden @ self.weights.head.T
+        return hidden @ self._head
 
     def hidden_states(
         self, sequences: Sequence[TokenIds], caches: Sequence[KeyValueCache], observer: Observer | None = None
@@ -232,7 +233,8 @@ class GoldenModel:
         rows, inputs = x.shape
         observer.operation(index, group.quantization, "quantize", rows, inputs, inputs)
         observer.quantized(index, group.quantization, operand)
-        accumulators = np.split(group.product(operand.codes), group.splits, axis=1)
+        stacked = group.product(operand.codes)
+        accumulators = [stacked[:, columns] for columns in group.columns]
         divisor = operand.scales[:, None]
         for name, part in zip(group.names, accumulators, strict=True):
             observer.operation(index, name, "mpgemm", rows, inputs, part.shape[1])
@@ -278,9 +280,10 @@ class GoldenModel:
         operands = [layer.projections[name] for name in names]
         codes = np.concatenate([operand.codes for operand in operands])
         product = backend_named(self.backend).prepare(codes, operands[0].format)
-        splits = np.cumsum([operand.shape[0] for operand in operands])[:-1]
+        ends = np.cumsum([operand.shape[0] for operand in operands]).tolist()
+        columns = tuple(slice(start, end) for start, end in pairwise([0, *ends]))
         scales = tuple(np.float32(operand.scales[0]) for operand in operands)
-        return _Projections(quantization, product, names, tuple(splits.tolist()), scales)
+        return _Projections(quantization, product, names, columns, scales)
 
 
 def _rotate(x: Float32, cosines: Float32, sines: Float32) -> Float32:
