@@ -13,17 +13,9 @@ from dataclasses import dataclass
 from isa import FORMATS, Format, InputError
 from sim.timing.activity import Activity
 from sim.timing.machine import Machine
-from sim.timing.mapping import (
-    ACCUMULATOR_BYTES,
-    MatrixProduct,
-    Tiling,
-    busy_cycles,
-    map_matrix,
-    map_stream,
-    passes,
-    stays_on_chip,
-)
+from sim.timing.mapping import ACCUMULATOR_BYTES, map_matrix, map_stream, stays_on_chip
 from sim.timing.tiles import Tiles
+from sim.timing.tiling import ArrayJob, MatrixProduct, Tiling
 from sim.timing.units import ArrayUnit, PassCycles
 from workloads.operations import MATRIX_KINDS, Operation
 from workloads.trace import Trace
@@ -111,10 +103,10 @@ def _matrix_work(machine: Machine, trace: Trace, operation: TracedOperation) -> 
         raise InputError(f"machine {machine.name}", operation.name, f"{activations.name} x {weights.name}", expected)
     product = _product(machine, unit, operation, activations, weights)
     pass_cycles, useful = _value_dependence(unit, trace, operation, activations, weights)
-    tiling = map_matrix(machine, unit, product, weights, pass_cycles)
-    busy = product.copies * busy_cycles(unit, product, weights, pass_cycles)
+    job = ArrayJob(unit, product, weights, pass_cycles)
+    tiling = map_matrix(machine, job)
     activity = _matrix_activity(unit, product, tiling)
-    activity.count(unit.actions(busy, product.copies * passes(unit, product)))
+    activity.count(unit.actions(product.copies * job.busy_cycles, product.copies * job.passes))
     if unit is machine.compute:
         rescales = product.copies * product.m * product.n * _RESCALE_OPERATIONS
         activity.count({"vector_unit.operation": rescales})
