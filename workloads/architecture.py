@@ -36,6 +36,9 @@ class _Family:
     position: Literal["rope", "learned", "alibi"]
     activation: Activation
     tied_head: bool
+    parallel_blocks: bool = False
+    """Attention and feed-forward read the same norm's output."""
+    embedding_norm: bool = False
 
 
 _LLAMA = _Family(gated_ffn=True, sub_norms=False, position="rope", activation="silu", tied_head=False)
@@ -45,8 +48,12 @@ _FAMILIES = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "opt": _Family(gated_ffn=False, sub_norms=False, position="learned", activation="relu", tied_head=True),
-    "bloom": _Family(gated_ffn=False, sub_norms=False, position="alibi", activation="gelu", tied_head=True),
-    "phi": _Family(gated_ffn=False, sub_norms=False, position="rope", activation="gelu", tied_head=False),
+    "bloom": _Family(
+        gated_ffn=False, sub_norms=False, position="alibi", activation="gelu", tied_head=True, embedding_norm=True
+    ),
+    "phi": _Family(
+        gated_ffn=False, sub_norms=False, position="rope", activation="gelu", tied_head=False, parallel_blocks=True
+    ),
 }
 _ACTIVATIONS: dict[str, Activation] = {
     "relu2": "relu2",
@@ -86,6 +93,9 @@ class Architecture(BaseModel):
     activation: Activation
     position: Literal["rope", "learned", "alibi"]
     rope_theta: float
+    rotary_fraction: float
+    parallel_blocks: bool
+    embedding_norm: bool
     norm_epsilon: float
     tied_head: bool
     weight_format: str
@@ -145,6 +155,7 @@ class _HuggingFaceConfig(BaseModel):
         Epsilon, Field(validation_alias=AliasChoices("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"))
     ] = 1e-5
     rope_theta: Annotated[float, Field(gt=1, lt=1e12)] = 10000.0
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     rope_parameters: dict[str, Any] | None = None
     rope_scaling: dict[str, Any] | None = None
     hidden_act: Annotated[str | None, Field(validation_alias=AliasChoices("hidden_act", "activation_function"))] = None
@@ -219,6 +230,9 @@ def _architecture(path: Path, name: str, config: _HuggingFaceConfig, family: _Fa
         activation=activation,
         position=family.position,
         rope_theta=_rope_theta(path, config),
+        rotary_fraction=config.partial_rotary_factor,
+        parallel_blocks=family.parallel_blocks,
+        embedding_norm=family.embedding_norm,
         norm_epsilon=config.norm_epsilon,
         tied_head=family.tied_head if config.tie_word_embeddings is None else config.tie_word_embeddings,
         weight_format="ternary" if ternary else _float_format(path, config.torch_dtype),

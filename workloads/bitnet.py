@@ -64,6 +64,9 @@ def load_bitnet(checkpoint: Checkpoint) -> BitNetWeights:
             architecture.family,
             "bitnet, the family that golden inference computes (others have shape-only traces)",
         )
+    if architecture.rotary_fraction != 1:
+        found = architecture.rotary_fraction
+        raise InputError(checkpoint.folder / "config.json", "partial_rotary_factor", found, "1 for a BitNet model")
     vocabulary_shape = (architecture.vocabulary_size, architecture.hidden_size)
     embedding = checkpoint.floats("model.embed_tokens.weight", vocabulary_shape)
     return BitNetWeights(

@@ -32,7 +32,7 @@ def resolve_model(model: str) -> Path:
     if shipped is not None:
         return shipped
     path = Path(model)
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.name in ("model.safetensors", "model.safetensors.index.json") and path.is_file():
         return path.parent
     if path.exists():
         return path

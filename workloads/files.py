@@ -63,16 +63,20 @@ def whole_folder(path: Path, kind: str | None = None) -> Iterator[Path]:
     if path.exists() and not older and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(path, "folder", "something else that exists", "a new or an empty folder")
     partial = _partial(path)
+    aside = partial.with_suffix(".older")
     try:
         partial.mkdir(parents=True)
         yield partial
         if older:
-            shutil.rmtree(path)
+            path.replace(aside)
         partial.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.replace(path)
+        for leftover in (partial, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _partial(path: Path) -> Path:

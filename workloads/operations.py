@@ -12,8 +12,9 @@ Every operation maps `batch` independent inputs of m rows × k columns to m rows
 | `norm` | RMSNorm or LayerNorm | tokens | width | width | 1 |
 | `quantize` | activations to integer codes and a scale a token | tokens | width | width | 1 |
 | `mpgemm` | low-bit weights × integer activations | tokens | inputs | outputs | 1 |
-| `rope` | rotary positions on queries and keys | tokens | width | width | 1 |
+| `rope` | rotary positions, on queries and on keys | tokens | width | width | 1 |
 | `attention` | `scores` (queries·keysᵀ), `values` (probabilities·values) | queries·group | inner | outer | KV heads |
+| `cache` | new keys and values appended to the KV cache | tokens | 2 · KV width | 2 · KV width | 1 |
 | `softmax` | over the context | as `scores` | context | context | as `scores` |
 | `elementwise` | activation function, times the gate if there is one | tokens | inputs | width | 1 |
 | `residual` | addition to the residual stream | tokens | 2 · hidden | hidden | 1 |
@@ -47,7 +48,17 @@ __all__ = [
 ]
 
 Kind = Literal[
-    "embedding", "norm", "quantize", "mpgemm", "rope", "attention", "softmax", "elementwise", "residual", "gemm"
+    "embedding",
+    "norm",
+    "quantize",
+    "mpgemm",
+    "rope",
+    "cache",
+    "attention",
+    "softmax",
+    "elementwise",
+    "residual",
+    "gemm",
 ]
 Phase = Literal["prefill", "decode"]
 
@@ -57,6 +68,7 @@ KINDS: tuple[Kind, ...] = (
     "quantize",
     "mpgemm",
     "rope",
+    "cache",
     "attention",
     "softmax",
     "elementwise",
@@ -123,7 +135,10 @@ def step_operations(
 
 def opening_operations(architecture: Architecture, step: Step) -> Iterator[Operation]:
     """What precedes the layers."""
-    yield _row_operation(NO_LAYER, "embedding", "embedding", sum(step.tokens), 1, architecture.hidden_size)
+    tokens, hidden = sum(step.tokens), architecture.hidden_size
+    yield _row_operation(NO_LAYER, "embedding", "embedding", tokens, 1, hidden)
+    if architecture.embedding_norm:
+        yield _row_operation(NO_LAYER, "embedding_norm", "norm", tokens, hidden, hidden)
 
 
 def layer_operations(
@@ -151,9 +166,12 @@ def _attention_block(
     yield _row_operation(layer, "input_layernorm", "norm", tokens, hidden, hidden)
     qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     yield from _projections(architecture, layer, "self_attn.input", qkv, tokens, weight_format, activation_format)
+    kv_width = kv_heads * head_dim
     if architecture.position == "rope":
-        rotated = width + kv_heads * head_dim
-        yield _row_operation(layer, "self_attn.rope", "rope", tokens, rotated, rotated)
+        for name, size in (("self_attn.rope_q", width), ("self_attn.rope_k", kv_width)):
+            rotated = round(size * architecture.rotary_fraction)
+            yield _row_operation(layer, name, "rope", tokens, rotated, rotated)
+    yield _row_operation(layer, "self_attn.kv_cache", "cache", tokens, 2 * kv_width, 2 * kv_width)
     for (queries, context), group in groupby(zip(step.tokens, step.contexts, strict=True)):
         batch, rows = sum(1 for _ in group) * kv_heads, queries * (heads // kv_heads)
         yield _attention(layer, "scores", rows, head_dim, context, batch)
@@ -170,7 +188,8 @@ def _ffn_block(
     architecture: Architecture, tokens: int, layer: int, weight_format: str, activation_format: str
 ) -> Iterator[Operation]:
     hidden, ffn = architecture.hidden_size, architecture.ffn_size
-    yield _row_operation(layer, "post_attention_layernorm", "norm", tokens, hidden, hidden)
+    if not architecture.parallel_blocks:
+        yield _row_operation(layer, "post_attention_layernorm", "norm", tokens, hidden, hidden)
     up = ("mlp.gate_proj", "mlp.up_proj") if architecture.gated_ffn else ("mlp.up_proj",)
     yield from _projections(architecture, layer, "mlp.input", up, tokens, weight_format, activation_format)
     inputs = 2 * ffn if architecture.gated_ffn else ffn

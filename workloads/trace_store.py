@@ -32,6 +32,9 @@ __all__ = ["load_trace", "save_trace"]
 _TABLE = "operations.parquet"
 _TENSORS = "tensors.safetensors"
 _METADATA_KEY = b"bitloom"
+# The shapes of a thousand decode steps compress five hundredfold.
+_MOST_EXPANSION = 1000
+_ALWAYS_ALLOWED_BYTES = 32 << 20
 
 
 def save_trace(trace: Trace, folder: Path) -> int:
@@ -78,6 +81,7 @@ def load_trace(folder: Path) -> Trace:
     """
     path = folder / _TABLE
     try:
+        _check_size(path)
         raw = pq.read_table(path)
         missing = [name for name in COLUMNS if name not in raw.column_names]
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -101,6 +105,14 @@ def load_trace(folder: Path) -> Trace:
     return Trace(identity, architecture, table, operands)
 
 
+def _check_size(path: Path) -> None:
+    """Refuse a table that would take far more memory than its file explains: equal rows compress without bound."""
+    rows = pq.read_metadata(path).num_rows
+    allowed = _ALWAYS_ALLOWED_BYTES + _MOST_EXPANSION * path.stat().st_size
+    if rows * len(COLUMNS) * 8 > allowed:
+        raise InputError(path, "rows", f"{rows:,} in {path.stat().st_size:,} bytes", "a table that explains its size")
+
+
 def _check_table(path: Path, table: pd.DataFrame) -> None:
     if table.empty:
         raise InputError(path, "rows", 0, "at least one operation")
@@ -116,6 +128,12 @@ def _check_table(path: Path, table: pd.DataFrame) -> None:
     if (macs > 2.0**62).any():
         raise InputError(path, "m, k, n, batch", f"{macs.max():.3g} products", "at most 2^62 in one operation")
     mpgemm = table[table["kind"] == "mpgemm"]
+    for column in ("input_format", "weight_format", "output_format"):
+        unknown_formats = set(table[column].unique()) - {*FORMATS, "none"}
+        if unknown_formats or (column != "weight_format" and "none" in set(table[column].unique())):
+            raise InputError(path, column, min(unknown_formats, default="none"), "one of " + ", ".join(FORMATS))
+    if not (table["kind"] == "embedding").any():
+        raise InputError(path, "kind", "no embedding", "the operations of whole forward passes")
     for column in ("input_format", "weight_format"):
         wrong = {name for name in mpgemm[column].unique() if name not in FORMATS or FORMATS[name].kind != "integer"}
         if wrong:

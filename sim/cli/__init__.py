@@ -5,18 +5,28 @@ Exit codes: 0 success, 1 a check fell short, 2 bad usage or input, 130 interrupt
 so that an interrupt at any moment ends in one word and not in a traceback.
 """
 
+import os
+import signal
 import sys
+from types import FrameType
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; bad input becomes one clear message and exit code 2."""
+    signal.signal(signal.SIGINT, _leave_at_once)
     try:
         _run()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+
+
+def _leave_at_once(_signal: int, _frame: FrameType | None) -> None:
+    """While modules are imported: nothing has been begun, and some libraries turn the exception into another."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
 
 
 def _run() -> None:
@@ -26,6 +36,7 @@ def _run() -> None:
     from sim.cli.app import app
     from sim.cli.output import messages
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except InputError as error:

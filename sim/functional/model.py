@@ -153,7 +153,12 @@ class GoldenModel:
         if ids.ndim != 1 or not 1 <= len(ids) <= context:
             raise InputError("prompt", "length", f"{ids.size} tokens", f"1 to {context}, the model's context")
         if ids.min() < 0 or ids.max() >= size:
-            raise InputError("prompt", "token id", int(ids.max()), f"0 to {size - 1}, the model's vocabulary")
+            raise InputError(
+                "prompt",
+                "token id",
+                int(ids.min() if ids.min() < 0 else ids.max()),
+                f"0 to {size - 1}, the model's vocabulary",
+            )
         return ids
 
     def head(self, hidden: Float32) -> Float32:
@@ -209,8 +214,11 @@ class GoldenModel:
         normed = self._norm(index, "input_layernorm", x, layer.weights.input_norm, observer)
         q, k, v = (y.reshape(rows, -1, head_dim) for y in self._project(index, layer.qkv, normed, observer))
         q, k = _rotate(q, *rotation), _rotate(k, *rotation)
-        rotated = (q.shape[1] + k.shape[1]) * head_dim
-        observer.operation(index, "self_attn.rope", "rope", rows, rotated, rotated)
+        for name, heads in (("rope_q", q), ("rope_k", k)):
+            width = heads.shape[1] * head_dim
+            observer.operation(index, f"self_attn.{name}", "rope", rows, width, width)
+        cached = 2 * k.shape[1] * head_dim
+        observer.operation(index, "self_attn.kv_cache", "cache", rows, cached, cached)
         parts = zip(np.split(q, bounds), np.split(k, bounds), np.split(v, bounds), caches, strict=True)
         mixed = [_attend(queries, *cache.extend(index, keys, values)) for queries, keys, values, cache in parts]
         self._report_attention(index, [len(part) for part in mixed], caches, observer)

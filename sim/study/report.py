@@ -26,7 +26,7 @@ from workloads import Trace
 
 __all__ = ["Agreement", "Deviation", "Report", "agreement", "render_report"]
 
-_REASONS = ("fill", "drain", "contention", "compute")
+_REASONS = ("fill", "drain", "contention")
 
 
 @dataclass(frozen=True)

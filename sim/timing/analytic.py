@@ -1,13 +1,14 @@
 """Closed-form time of a sequence of tiles on double-buffered scratchpads.
 
-The last computation cannot end before any of four chains, each of which the event model obeys too:
+The last computation cannot end before any of three chains, each of which the event model obeys too:
 
     compute      the first tile's load and latency, then all computation without a pause
     loads        all loads one after the other, the latency of the last, the last computation
-    channel      all loads and all stores but the last, one after the other
     turnaround   a scratchpad half is loaded, computed from and only then loaded again; halves take turns
 
-The latest of them is taken for the truth. What is left out is that loads and stores meet at the wrong moment.
+The run cannot end before the last store that follows it, nor before the memory channel has carried all loads and stores
+one after the other. The latest is taken for the truth. What is left out: loads and stores that meet at the wrong
+moment, and computation that waits for a free half of the output scratchpad.
 """
 
 from __future__ import annotations
@@ -34,14 +35,9 @@ def time_tiles(machine: Machine, tiles: Tiles, pipeline_cycles: int) -> TileTimi
     fill = int(loads[0]) + (latency if loads[0] else 0)
     all_loads = int(loads.sum())
     loaded = all_loads + (latency if all_loads else 0) + last_compute
-    channel = all_loads + int(stores[:-1].sum())
-    turnaround = _turnaround(loads, tiles.compute_cycles, latency)
-    return TileTiming(
-        fill_cycles=fill,
-        compute_cycles=compute,
-        stall_cycles=max(0, max(loaded, channel, turnaround) - fill - compute),
-        drain_cycles=int(stores[-1]) + pipeline_cycles,
-    )
+    computed = max(fill + compute, loaded, _turnaround(loads, tiles.compute_cycles, latency))
+    end = max(computed + int(stores[-1]), all_loads + int(stores.sum()))
+    return TileTiming(fill, compute, computed - fill - compute, end - computed + pipeline_cycles)
 
 
 def _turnaround(loads: Int64, compute: Int64, latency: int) -> int:

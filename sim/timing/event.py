@@ -40,6 +40,7 @@ class _Pipeline:
         self._loads = transfer_cycles(machine, tiles.load_bytes).tolist()
         self._compute = tiles.compute_cycles.tolist()
         self._stores = transfer_cycles(machine, tiles.store_bytes).tolist()
+        self._begins_output = _output_beginnings(self._stores)
         self._latency = machine.dram_latency_cycles
         self._env = simpy.Environment()
         self._channel = simpy.Resource(self._env, capacity=1)
@@ -72,13 +73,13 @@ class _Pipeline:
             yield self._filled.put(arrival)
 
     def _work(self) -> Process:
-        """Compute every tile in order, once it has arrived and, if it ends an output, a half is free for that."""
+        """Compute every tile in order, once it has arrived and, if it begins an output, a half is free for that."""
         for index, (cycles, store) in enumerate(zip(self._compute, self._stores, strict=True)):
             arrival = yield self._filled.get()
             assert isinstance(arrival, int | float)  # noqa: S101  (SimPy's events carry untyped values)
             if arrival > self._env.now:
                 yield self._env.timeout(arrival - self._env.now)
-            if store:
+            if self._begins_output[index]:
                 yield self._free_outputs.get(1)
             if index == 0:
                 self._first_start = int(self._env.now)
@@ -104,3 +105,9 @@ class _Pipeline:
                 yield turn
                 yield self._env.timeout(min(cycles, BURST_CYCLES))
             cycles -= BURST_CYCLES
+
+
+def _output_beginnings(stores: list[int]) -> list[bool]:
+    """Whether each tile is the first that sums into an output which is stored later."""
+    last = max((index for index, store in enumerate(stores) if store), default=-1)
+    return [index <= last and (index == 0 or stores[index - 1] > 0) for index in range(len(stores))]

@@ -17,7 +17,7 @@ __all__ = ["AGREEMENT", "compare_fidelities"]
 AGREEMENT = 0.05
 """Relative difference up to which the two count as agreeing."""
 
-_REASONS = {"fill_cycles": "fill", "compute_cycles": "compute", "stall_cycles": "contention", "drain_cycles": "drain"}
+_REASONS = {"fill_cycles": "fill", "stall_cycles": "contention", "drain_cycles": "drain"}
 
 
 def compare_fidelities(analytic: Result, event: Result) -> pd.DataFrame:

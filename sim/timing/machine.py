@@ -71,7 +71,7 @@ class Machine(BaseModel):
     family : "accelerator"
     clock_ghz : float
     technology_nm : int
-        The node that the figures of its components are meant for; reports list components of other nodes.
+        The node of the cost figures: 28, the only one with figures so far. Reports mark components of other nodes.
     compute, vector, buffers, dram
         The parts; `compute.kind` selects the array.
     """
@@ -82,7 +82,7 @@ class Machine(BaseModel):
     description: str = ""
     family: Literal["accelerator"] = "accelerator"
     clock_ghz: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-    technology_nm: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    technology_nm: Literal[28]
     compute: ComputeUnit
     vector: VectorUnit
     buffers: Buffers

@@ -82,6 +82,12 @@ class Result:
         """Energy of the run over the tokens that went through the model."""
         return self.energy_pj / (self.prefill_tokens + self.decode_tokens)
 
+    def phase_energy_per_token_pj(self, phase: Literal["prefill", "decode"]) -> float | None:
+        """Energy of a phase over the tokens that entered the model in it, None if there is no such phase."""
+        tokens = self.prefill_tokens if phase == "prefill" else self.decode_tokens
+        energy = self.operations.loc[self.operations["phase"] == phase, "energy_pj"].sum()
+        return float(energy) / tokens if tokens else None
+
     @property
     def prefill_tokens_per_second(self) -> float | None:
         """Prompt tokens a second, None without a prefill."""
@@ -127,6 +133,8 @@ class Result:
             "prefill_tokens_per_second": self.prefill_tokens_per_second,
             "decode_tokens_per_second": self.decode_tokens_per_second,
             "energy_per_token_pj": self.energy_per_token_pj,
+            "prefill_energy_per_token_pj": self.phase_energy_per_token_pj("prefill"),
+            "decode_energy_per_token_pj": self.phase_energy_per_token_pj("decode"),
             "area_um2": self.machine.area_um2,
             "utilization": self.utilization,
             "bound_by": self.bound_by(),

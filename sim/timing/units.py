@@ -103,7 +103,7 @@ class ArrayUnit(BaseModel, ABC):
         """The unit's parts, by the name that actions use."""
 
     @abstractmethod
-    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:
+    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:
         """Counts of `component.action` for cycles in which the array works, and for its passes."""
 
 
@@ -126,7 +126,7 @@ class MacArray(ArrayUnit):
         """The array."""
         return {"mac_array": Part(component("int8_mac_array", lanes=self.lanes))}
 
-    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
         """Every lane of a working array multiplies."""
         return {"mac_array.multiply_accumulate": busy_cycles * self.lanes}
 
@@ -146,7 +146,7 @@ class LutArray(ArrayUnit):
 
     kind: Literal["lut"]
     k: Annotated[int, Field(strict=True, ge=1, le=8)]
-    activation_bits: Annotated[int, Field(strict=True, ge=1, le=16)] = 8
+    activation_bits: Literal[8] = 8
     largest_weight_bits: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
     tables_per_cycle: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 2
 
@@ -177,9 +177,10 @@ class LutArray(ArrayUnit):
         array = component("lut_array", m=self.m, n=self.n, k=self.k)
         return {"lut_array": Part(array), "precompute": Part(builder, self.tables_per_cycle)}
 
-    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:
-        """M·N lookups a working cycle, M tables a pass."""
-        return {"lut_array.lookup": busy_cycles * self.m * self.n, "precompute.table": passes * self.m}
+    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
+        """M·N lookups a bit plane of every pass (waiting for tables is none), M tables a pass."""
+        lookups = passes * weights.bits * self.m * self.n
+        return {"lut_array.lookup": lookups, "precompute.table": passes * self.m}
 
 
 class BitSerialArray(ArrayUnit):
@@ -231,7 +232,7 @@ class BitSerialArray(ArrayUnit):
         """The array."""
         return {"bit_serial_array": Part(component("bit_serial_array", lanes=self.lanes))}
 
-    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
         """Every lane of a working array counts, waiting ones too: nothing published says what gating would save."""
         return {"bit_serial_array.lane_cycle": busy_cycles * self.lanes}
 
@@ -259,7 +260,7 @@ class VectorUnit(ArrayUnit):
         """The lanes."""
         return {"vector_unit": Part(component("vector_unit", lanes=self.n))}
 
-    def actions(self, busy_cycles: int, passes: int) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
         """Every lane of a working unit."""
         return {"vector_unit.operation": busy_cycles * self.n}
 

@@ -2,8 +2,9 @@
 
 `mpgemm` runs on the array if that supports the formats, else on the vector unit; `gemm` and `attention` run on the
 vector unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Rescaling
-of accumulators (one operation an output) follows the array on the vector unit, off the critical path. Tensors that
-fit half the activation scratchpad stay on chip between operations; weights and the KV cache always come from DRAM.
+of accumulators (one operation an output) follows the array on the vector unit and is assumed to be hidden behind it.
+Tensors that fit half the activation scratchpad stay on chip between operations, each judged by itself; weights come
+from DRAM, the KV cache goes there and comes back. Gains of norms, biases and position tables are not counted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _VECTOR_OPERATIONS = {
     "norm": 3,
     "quantize": 3,
     "rope": 3,
+    "cache": 0,
     "softmax": 4,
     "elementwise": 3,
     "residual": 1,
@@ -77,19 +79,28 @@ def work_of(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
 def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
     unit, activity = machine.vector, Activity()
     elements = operation.batch * operation.m
-    input_bytes = elements * operation.k * _bits(operation.input_format) // 8
     output_bytes = elements * operation.n * _bits(operation.output_format) // 8
+    input_bytes = elements * operation.k * _bits(operation.input_format) // 8
     if operation.kind == "embedding":
         input_bytes = output_bytes
+    # A sum or a gate reads two tensors of its output's size, the cache's update keys and values: each is on chip or
+    # not.
+    tensors = 2 if operation.kind == "cache" else max(1, operation.k // operation.n)
+    inputs_on_chip = operation.kind != "embedding" and stays_on_chip(machine, input_bytes // tensors)
+    outputs_on_chip = operation.kind != "cache" and stays_on_chip(machine, output_bytes)
     count = elements * operation.n * _VECTOR_OPERATIONS[operation.kind]
     cycles = -(-count // unit.n)
-    loads = input_bytes if operation.kind == "embedding" or not stays_on_chip(machine, input_bytes) else 0
-    stores = 0 if stays_on_chip(machine, output_bytes) else output_bytes
+    loads = 0 if inputs_on_chip else input_bytes
+    stores = 0 if outputs_on_chip else output_bytes
     activity.move("dram", "activation_buffer", loads)
     activity.read("activation_buffer", input_bytes)
-    activity.write("activation_buffer", output_bytes)
-    activity.move("activation_buffer", "dram", stores)
-    activity.count(unit.actions(cycles, 0))
+    if operation.kind != "cache":
+        activity.write("activation_buffer", output_bytes)
+    if outputs_on_chip or operation.kind == "cache":
+        activity.write("dram", stores)
+    else:
+        activity.move("activation_buffer", "dram", stores)
+    activity.count(unit.actions(cycles, 0, _format(operation.output_format)))
     return Work(unit, "vector", map_stream(machine, loads, cycles, stores), 0, activity)
 
 
@@ -106,7 +117,7 @@ def _matrix_work(machine: Machine, trace: Trace, operation: TracedOperation) -> 
     job = ArrayJob(unit, product, weights, pass_cycles)
     tiling = map_matrix(machine, job)
     activity = _matrix_activity(unit, product, tiling)
-    activity.count(unit.actions(product.copies * job.busy_cycles, product.copies * job.passes))
+    activity.count(unit.actions(product.copies * job.busy_cycles, product.copies * job.passes, weights))
     if unit is machine.compute:
         rescales = product.copies * product.m * product.n * _RESCALE_OPERATIONS
         activity.count({"vector_unit.operation": rescales})

@@ -4,8 +4,8 @@
 """
 
 import os
+import resource
 import shutil
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from workloads.tokenizer import Tokenizer
 pytestmark = pytest.mark.slow
 
 EXAMPLES = 300 if os.environ.get("BITLOOM_SHORT") == "1" else 5000
-MOST_MEMORY_BYTES = 64 << 20
+MOST_MEMORY_KIB = 256 << 10
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +84,13 @@ def test_a_damaged_file_is_read_or_refused(originals: Path, tmp_path: Path, read
             else:
                 content[start : start + (len(replacement) if action == "set" else 0)] = replacement
         (folder / source.name).write_bytes(content)
-        tracemalloc.reset_peak()
         try:
             read(folder / source.name)
         except InputError:
             refused += 1
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY_BYTES
 
-    tracemalloc.start()
-    try:
-        damage()
-    finally:
-        tracemalloc.stop()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    damage()
+    # Peak resident memory sees what libraries in C++ and Rust take, too.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY_KIB
     assert refused > EXAMPLES // 10

@@ -44,5 +44,21 @@ def test_layers_are_alike_and_kinds_are_known(name):
     assert layers == {NO_LAYER, *range(architecture.layers)}
     sizes = [[(op.name, op.m, op.k, op.n, op.batch) for op in operations if op.layer == layer] for layer in (0, 1)]
     assert sizes[0] == sizes[1]
-    assert ("self_attn.rope" in {op.name for op in operations}) == (architecture.position == "rope")
+    assert ("self_attn.rope_q" in {op.name for op in operations}) == (architecture.position == "rope")
     assert ("mlp.ffn_sub_norm" in {op.name for op in operations}) == architecture.sub_norms
+
+
+def test_families_differ_where_their_models_do():
+    def names(model: str) -> dict[str, int]:
+        architecture = load_model_architecture(model)
+        return {
+            op.name: op.n for op in step_operations(architecture, Step.uniform("decode", 1, 1, 1), "int4", "int8-token")
+        }
+
+    phi, bloom, llama = names("phi-2"), names("bloom-176b"), names("llama-2-7b")
+    assert "post_attention_layernorm" not in phi, "Phi's blocks are parallel"
+    assert phi["self_attn.rope_q"] == 0.4 * 2560, "Phi rotates two fifths of each head"
+    assert "embedding_norm" in bloom
+    assert "self_attn.rope_q" not in bloom
+    assert {"post_attention_layernorm", "mlp.gate_proj"} <= set(llama)
+    assert "embedding_norm" not in llama

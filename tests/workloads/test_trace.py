@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -148,6 +149,9 @@ def rewrite_table(folder, change, metadata=None):
         lambda table: table.assign(kind="dance"),
         lambda table: table.assign(phase="afterwards"),
         lambda table: table.assign(weight_format="int9"),
+        lambda table: table.assign(input_format="none"),
+        lambda table: table.assign(output_format="xyz"),
+        lambda table: table[table["kind"] != "embedding"],
         lambda table: table.assign(first_row=-1),
         lambda table: table.assign(first_row=10**6),
         lambda table: table.assign(layer=99),
@@ -157,6 +161,15 @@ def test_a_wrong_table_is_refused(saved, change):
     rewrite_table(saved, change)
     with pytest.raises(InputError, match=r"operations\.parquet|tensors\.safetensors"):
         load_trace(saved)
+
+
+def test_a_small_table_cannot_claim_much_memory(saved):
+    rewrite_table(saved, lambda table: table.iloc[np.zeros(2_000_000, int)])
+    assert (saved / "operations.parquet").stat().st_size < 1 << 20
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(InputError, match="rows"):
+        load_trace(saved)
+    assert psutil.Process().memory_info().rss - before < 64 << 20
 
 
 @pytest.mark.parametrize("metadata", [b"", b"{", b"[]", b"null", b'{"identity": {}}', b'{"identity": {"source": 1}}'])

@@ -67,6 +67,40 @@ def test_actions_of_a_product_follow_from_its_shape():
     assert head["compute_cycles"] == 512 * 4096 // 64
 
 
+def test_waiting_for_tables_is_no_lookup():
+    trace = shape_only_trace(load_model_architecture("tern-18m"), prefill_tokens=0, decode_steps=1)
+    counts = set()
+    for tables_per_cycle in (1, 2, 8):
+        fields = {"compute.m": 8, "compute.n": 16, "compute.tables_per_cycle": tables_per_cycle}
+        table = simulate(load_machine("lut-m2n64k4").with_fields(fields), trace, "analytic").operations
+        counts.add(int(table["actions.lut_array.lookup"].sum()))
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize("prefill", [4, 48, 128])
+def test_what_is_read_from_dram_was_written_there_before(prefill):
+    """Activations and the KV cache: nothing comes from DRAM that did not go there."""
+    trace = shape_only_trace(load_model_architecture("tern-18m"), prefill_tokens=prefill, decode_steps=2)
+    table = simulate(load_machine("int8-mac"), trace, "analytic").operations
+    layer = table[table["layer"] == 2].set_index("name")
+    prompt = layer[layer["phase"] == "prefill"]
+    cache_bytes = prefill * 2 * 128 * 2
+    assert prompt.loc["self_attn.kv_cache", "dram_write_bytes"] == cache_bytes
+    steps = layer[layer["phase"] == "decode"].loc["self_attn.scores", "dram_read_bytes"]
+    assert steps.tolist() == [(prefill + step) * 128 * 2 for step in (1, 2)]
+    writers = {
+        "mlp.activation": ["mlp.gate_proj", "mlp.up_proj"],
+        "mlp.ffn_sub_norm": ["mlp.activation"],
+        "mlp.hidden": ["mlp.ffn_sub_norm"],
+        "self_attn.input": ["input_layernorm"],
+        "self_attn.rope_q": ["self_attn.q_proj"],
+        "self_attn.rope_k": ["self_attn.k_proj"],
+        "self_attn.attn_sub_norm": ["self_attn.values"],
+    }
+    for reader, sources in writers.items():
+        assert prompt.loc[reader, "dram_read_bytes"] == prompt.loc[sources, "dram_write_bytes"].sum()
+
+
 def test_bit_serial_cycles_come_from_the_recorded_weights(recorded):
     """More zeros, fewer cycles: against the same trace with all weights non-zero, and against the dense bound."""
     _, trace = recorded
