@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace
+    from sim.study.run import make_run, save_run
     from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
     from workloads import Trace, load_trace, save_trace, shape_only_trace
 
@@ -25,8 +26,10 @@ __all__ = [
     "load_machine",
     "load_model",
     "load_trace",
+    "make_run",
     "measure_perplexity",
     "record_trace",
+    "save_run",
     "save_trace",
     "shape_only_trace",
     "shipped_machines",
@@ -36,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in ("sim.functional", "sim.timing", "workloads"):
+        for module in ("sim.functional", "sim.timing", "workloads", "sim.study.run"):
             if hasattr(found := import_module(module), name):
                 return getattr(found, name)
     raise AttributeError(f"module 'sim' has no attribute {name!r}")

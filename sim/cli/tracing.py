@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,11 @@ import pandas as pd
 import typer
 
 from isa import InputError
-from sim.cli.inference import GreedyOption, SeedOption, TemperatureOption
+from sim.cli.inference import GreedyOption
 from sim.cli.output import JsonOption, console, messages, print_json, print_table, progress_bar
 from sim.functional import Sampler, load_model, record_trace
 from sim.study.run import tokenizer_of
-from sim.timing import Machine, Result, load_machine, simulate
+from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
 from sim.timing.fidelity import AGREEMENT, compare_fidelities
 from sim.timing.result import Fidelity
 from workloads import Trace, load_model_architecture, load_trace, save_trace, shape_only_trace
@@ -21,6 +22,8 @@ from workloads import Trace, load_model_architecture, load_trace, save_trace, sh
 __all__ = ["MachineOption", "fidelity_command", "machine_table", "simulate_command", "trace_command"]
 
 DEFAULT_WEIGHT_FORMAT = "int4"
+DEFAULT_RECORDED_TOKENS = 64
+DEFAULT_TEMPERATURE = 0.7
 
 MachineOption = Annotated[list[str], typer.Option("--machine", help="Shipped machine or TOML file; may be repeated.")]
 ModelOption = Annotated[str | None, typer.Option(help="Shipped name, checkpoint folder, or config.json (shapes only).")]
@@ -29,32 +32,70 @@ DecodeOption = Annotated[int | None, typer.Option(help="Decode steps.")]
 ContextOption = Annotated[
     int | None, typer.Option(help="Tokens in the KV cache when decoding begins [default: --prefill]")
 ]
-BatchOption = Annotated[int, typer.Option(help="Sequences, all alike.")]
+BatchOption = Annotated[int | None, typer.Option(help="Sequences, all alike [default: 1]")]
 WeightFormatOption = Annotated[
     str | None,
     typer.Option(
         help=f"Format of projection weights [default: the model's own; {DEFAULT_WEIGHT_FORMAT} for float models]"
     ),
 ]
-ActivationFormatOption = Annotated[str, typer.Option(help="Format of projection inputs.")]
+ActivationFormatOption = Annotated[str | None, typer.Option(help="Format of projection inputs [default: int8-token]")]
 FidelityOption = Annotated[Fidelity, typer.Option(help="analytic: closed form; event: simulated by SimPy.")]
 TraceOption = Annotated[Path | None, typer.Option(help="A recorded or made trace folder.")]
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """The options that describe a shape-only run, as given; None where not."""
+
+    prefill: int | None
+    decode: int | None
+    context: int | None
+    batch: int | None
+    weight_format: str | None
+    activation_format: str | None
+
+    def refuse_with(self, option: str) -> None:
+        """These options mean nothing beside `option`: `InputError` if one was given."""
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        if given:
+            found = "with " + ", ".join("--" + name.replace("_", "-") for name in given)
+            raise InputError("command line", option, found, "either of them")
+
+    def trace(self, model: str) -> Trace:
+        """The shape-only trace of a model."""
+        if self.prefill is None and self.decode is None:
+            raise InputError("command line", "--prefill, --decode", "neither", "at least one of them")
+        architecture, weight_format = load_model_architecture(model), self.weight_format
+        if weight_format is None and architecture.weight_format in ("fp16", "bf16", "fp32"):
+            weight_format = DEFAULT_WEIGHT_FORMAT
+            text = f"{architecture.name} has {architecture.weight_format} weights; taking {weight_format}"
+            messages().print(f"{text} (--weight-format)", markup=False)
+        return shape_only_trace(
+            architecture,
+            prefill_tokens=self.prefill or 0,
+            decode_steps=self.decode or 0,
+            context_tokens=self.context,
+            batch=1 if self.batch is None else self.batch,
+            weight_format=weight_format,
+            activation_format=self.activation_format or "int8-token",
+        )
 
 
 def trace_command(
     model: Annotated[str, typer.Option(help="Shipped name, checkpoint folder, or config.json (shapes only).")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     prompt: Annotated[list[str] | None, typer.Option(help="Record a run of this text; repeat it for a batch.")] = None,
-    tokens: Annotated[int, typer.Option(help="New tokens of a recorded run.")] = 64,
+    tokens: Annotated[int | None, typer.Option(help="New tokens of a recorded run [default: 64]")] = None,
     greedy: GreedyOption = False,
-    seed: SeedOption = 0,
-    temperature: TemperatureOption = 0.7,
+    seed: Annotated[int | None, typer.Option(help="Start of the random sequence [default: 0]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="As in generate [default: 0.7]")] = None,
     prefill: PrefillOption = None,
     decode: DecodeOption = None,
     context: ContextOption = None,
-    batch: BatchOption = 1,
+    batch: BatchOption = None,
     weight_format: WeightFormatOption = None,
-    activation_format: ActivationFormatOption = "int8-token",
+    activation_format: ActivationFormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Record the run of a prompt with its real operands, or make a shape-only trace from lengths.
@@ -64,13 +105,16 @@ def trace_command(
     Examples: `bitloom trace --model tern-18m --prompt "Once upon a time" --tokens 16 --out story`,
     `bitloom trace --model llama-2-7b --prefill 2048 --decode 1 --weight-format int2 --out shapes`
     """
-    lengths = prefill, decode, context
+    shapes = _Shapes(prefill, decode, context, batch, weight_format, activation_format)
     if prompt:
-        if any(length is not None for length in lengths):
-            raise InputError("command line", "--prompt", "with --prefill, --decode or --context", "either of them")
-        trace = _record(model, prompt, tokens, Sampler.greedy() if greedy else Sampler(temperature, seed=seed))
+        shapes.refuse_with("--prompt")
+        temperature = 0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature
+        trace = _record(model, prompt, tokens or DEFAULT_RECORDED_TOKENS, Sampler(temperature, seed=seed or 0))
+    elif greedy or any(value is not None for value in (tokens, seed, temperature)):
+        found = "--tokens, --greedy, --seed or --temperature without it"
+        raise InputError("command line", "--prompt", found, "a prompt, or --prefill and --decode alone")
     else:
-        trace = _shapes(model, prefill, decode, context, batch, weight_format, activation_format)
+        trace = shapes.trace(model)
     size = save_trace(trace, out)
     document = {
         "operations": len(trace.operations),
@@ -101,9 +145,9 @@ def simulate_command(
     prefill: PrefillOption = None,
     decode: DecodeOption = None,
     context: ContextOption = None,
-    batch: BatchOption = 1,
+    batch: BatchOption = None,
     weight_format: WeightFormatOption = None,
-    activation_format: ActivationFormatOption = "int8-token",
+    activation_format: ActivationFormatOption = None,
     fidelity: FidelityOption = "event",
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +157,7 @@ def simulate_command(
     `bitloom simulate --machine int8-mac --model llama-2-70b --prefill 2048 --decode 1 --fidelity analytic`
     """
     machines = [load_machine(name) for name in machine]
-    workload = _workload(trace, model, prefill, decode, context, batch, weight_format, activation_format)
+    workload = _workload(trace, model, _Shapes(prefill, decode, context, batch, weight_format, activation_format))
     results = [_simulate(item, workload, fidelity) for item in machines]
     if as_json:
         first = results[0].to_document()
@@ -126,24 +170,32 @@ def simulate_command(
 
 
 def fidelity_command(
-    machine: MachineOption,
+    machine: Annotated[
+        list[str] | None,
+        typer.Option(help="Shipped machine or TOML file; may be repeated [default: all shipped machines]"),
+    ] = None,
     trace: TraceOption = None,
     model: ModelOption = None,
     prefill: PrefillOption = None,
     decode: DecodeOption = None,
     context: ContextOption = None,
-    batch: BatchOption = 1,
+    batch: BatchOption = None,
     weight_format: WeightFormatOption = None,
-    activation_format: ActivationFormatOption = "int8-token",
+    activation_format: ActivationFormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold the analytic model against the event model, operation by operation, with the reason of what differs.
 
+    Without --trace and --model: the shapes of tern-18m, a prefill of 64 tokens and two decode steps.
+
     Example: `bitloom fidelity --machine lut-m2n64k4 --model llama-2-7b --prefill 512 --decode 1`
     """
-    workload = _workload(trace, model, prefill, decode, context, batch, weight_format, activation_format)
+    shapes = _Shapes(prefill, decode, context, batch, weight_format, activation_format)
+    if trace is None and model is None:
+        model, shapes = "tern-18m", replace(shapes, prefill=prefill or 64, decode=decode or 2)
+    workload = _workload(trace, model, shapes)
     tables = []
-    for item in map(load_machine, machine):
+    for item in map(load_machine, machine or shipped_machines()):
         analytic, event = (_simulate(item, workload, fidelity) for fidelity in ("analytic", "event"))
         tables.append(compare_fidelities(analytic, event).assign(machine=item.name))
     table = pd.concat(tables, ignore_index=True)
@@ -234,42 +286,15 @@ def _record(model: str, prompts: list[str], tokens: int, sampler: Sampler) -> Tr
         return record_trace(golden, prompt_ids, tokens, sampler, texts=prompts, progress=lambda: advance(1))[1]
 
 
-def _workload(trace: Path | None, model: str | None, *shape: Any) -> Trace:
-    if (trace is None) == (model is None):
-        raise InputError("command line", "--trace, --model", "both" if trace else "neither", "one of them")
+def _workload(trace: Path | None, model: str | None, shapes: _Shapes) -> Trace:
+    if trace is not None and model is not None:
+        raise InputError("command line", "--trace, --model", "both", "one of them")
     if trace is not None:
-        if any(length is not None for length in shape[:3]):
-            raise InputError("command line", "--trace", "with --prefill, --decode or --context", "a trace alone")
+        shapes.refuse_with("--trace")
         return load_trace(trace)
-    return _shapes(str(model), *shape)
-
-
-def _shapes(
-    model: str,
-    prefill: int | None,
-    decode: int | None,
-    context: int | None,
-    batch: int,
-    weight_format: str | None,
-    activation_format: str,
-) -> Trace:
-    if prefill is None and decode is None:
-        raise InputError("command line", "--prefill, --decode", "neither", "at least one of them")
-    architecture = load_model_architecture(model)
-    if weight_format is None and architecture.weight_format in ("fp16", "bf16", "fp32"):
-        weight_format = DEFAULT_WEIGHT_FORMAT
-        messages().print(
-            f"{architecture.name} has {architecture.weight_format} weights; taking {weight_format} (--weight-format)"
-        )
-    return shape_only_trace(
-        architecture,
-        prefill_tokens=prefill or 0,
-        decode_steps=decode or 0,
-        context_tokens=context,
-        batch=batch,
-        weight_format=weight_format,
-        activation_format=activation_format,
-    )
+    if model is None:
+        raise InputError("command line", "--trace, --model", "neither", "one of them")
+    return shapes.trace(model)
 
 
 def _identity(trace: Trace) -> dict[str, Any]:

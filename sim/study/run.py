@@ -52,6 +52,11 @@ class Run:
     results: tuple[Result, ...]
     comparisons: tuple[pd.DataFrame, ...]
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a machine: the summaries of all results."""
+        return pd.DataFrame([result.summary() for result in self.results]).set_index("name")
+
     def to_document(self) -> dict[str, Any]:
         """JSON-ready summary, units in the keys."""
         return {
@@ -136,7 +141,7 @@ def text_of(tokenizer: Tokenizer, prompt_ids: Sequence[int], new_ids: Sequence[i
     return tokenizer.decode([*prompt_ids, *new_ids])
 
 
-def save_run(run: Run, parent: Path, command: str = "") -> Path:
+def save_run(run: Run, parent: Path | str, command: str = "") -> Path:
     """Write `parent/<id>/`, whole or not at all; the id is the time and a hash of what was run.
 
     Raises
@@ -144,7 +149,7 @@ def save_run(run: Run, parent: Path, command: str = "") -> Path:
     InputError
         If the folder cannot be written.
     """
-    created = datetime.now(UTC)
+    parent, created = Path(parent), datetime.now(UTC)
     document = run.to_document()
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:8]
     target = parent / f"{created:%Y%m%d-%H%M%S}-{digest}"

@@ -28,7 +28,7 @@ __all__ = [
     "wrapped",
 ]
 
-# Ten hues that stay apart for the color-blind, on white and on black: the scheme observable10 of D3.
+# Hues that stay apart for the color-blind, on white and on black: the scheme observable10 of D3, and a dark violet.
 KIND_COLORS: dict[str, str] = {
     "mpgemm": "#4269d0",
     "attention": "#efb118",
@@ -37,6 +37,7 @@ KIND_COLORS: dict[str, str] = {
     "quantize": "#3ca951",
     "softmax": "#ff8ab7",
     "rope": "#a463f2",
+    "cache": "#5b3a8c",
     "elementwise": "#97bbf5",
     "residual": "#9c6b4e",
     "embedding": "#9498a0",

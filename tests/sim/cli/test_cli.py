@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sim import shipped_machines
+
 COMMANDS = ["run", "generate", "perplexity", "trace", "simulate", "fidelity", "sweep", "bench", "list", "train"]
-MACHINES = ["bit-serial", "int8-mac", "lut-m2n64k4"]
+MACHINES = sorted(shipped_machines())
 
 
 def bitloom(*arguments, cwd=None, code=0, **environment):
@@ -161,6 +163,9 @@ def test_fidelity_reports_errors_and_reasons():
     assert result["median_error"] <= result["worst_error"] <= 0.05
     assert result["samples"] > 30
     assert result["outside"] == []
+    everything = document("fidelity")
+    assert everything["samples"] > 3 * 40
+    assert everything["worst_error"] <= 0.05
 
 
 @pytest.mark.slow
@@ -192,6 +197,9 @@ def test_bench_measures_everything():
         (["trace", "--model", "tern-18m", "--prompt", "a", "--prefill", "3", "--out", "t"], "--prompt"),
         (["trace", "--model", "tern-18m", "--prefill", "513", "--out", "t"], "512"),
         (["trace", "--model", "tern-18m", "--prefill", "5", "--weight-format", "int9", "--out", "t"], "int9"),
+        (["trace", "--model", "tern-18m", "--prefill", "5", "--greedy", "--out", "t"], "--prompt"),
+        (["trace", "--model", "tern-18m", "--prompt", "a", "--batch", "2", "--out", "t"], "--batch"),
+        (["simulate", "--machine", "int8-mac", "--trace", "t", "--weight-format", "int2"], "--weight-format"),
         (["simulate", "--machine", "int8-mac"], "--trace"),
         (["simulate", "--machine", "int8-mac", "--trace", "none"], "none"),
         (["simulate", "--machine", "nothing", "--model", "tern-18m", "--decode", "1"], "lut-m2n64k4"),

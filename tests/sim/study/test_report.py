@@ -158,7 +158,7 @@ def test_figures_of_another_node_than_the_machine_are_marked(run: Report, page: 
     assert marked["lut-m2n64k4"] == [45]
     text = Page(page).text
     assert text.count("≠ 45 nm") == sum(nodes.count(45) for nodes in marked.values())
-    moved = replace(run.results[0], machine=run.results[0].machine.with_fields({"technology_nm": 7}))
+    moved = replace(run.results[0], machine=run.results[0].machine.model_copy(update={"technology_nm": 7}))
     shown = Page(render_report(replace(run, results=(moved,), comparisons=run.comparisons[:1]))).text
     logic = [part for part in moved.machine.parts.values() if part.component.node_nm == 28]
     assert shown.count("≠ 28 nm") == len(logic) > 0
