@@ -17,6 +17,7 @@ This module reads, checks and enumerates. `sim.study.sweep` runs the points, `si
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -30,20 +31,56 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+import cost_models
+import isa
+import workloads
 from isa import FORMATS, InputError
+from sim import timing
 from sim.timing import Machine, load_machine, shipped_machines
 from sim.timing.machine import read_toml
 from sim.timing.result import Fidelity
 from workloads import Architecture, Trace, shape_only_trace, shipped_models
 from workloads.catalog import load_model_architecture
 
-__all__ = ["BITLOOM_VERSION", "FIDELITY", "Design", "Point", "Study", "Workload", "load_study", "shipped_studies"]
+__all__ = [
+    "BITLOOM_VERSION",
+    "FIDELITY",
+    "SOURCES_DIGEST",
+    "Design",
+    "Point",
+    "Study",
+    "Workload",
+    "load_study",
+    "shipped_studies",
+    "sources_digest",
+]
 
 BITLOOM_VERSION = version("bitloom")
 FIDELITY: Fidelity = "analytic"
 LARGEST_STUDY_POINTS = 10_000_000
 
 _SHIPPED = Path(__file__).parent / "studies"
+_SOURCES = ((isa, "**/*"), (cost_models, "**/*"), (timing, "**/*"), (workloads, "*"))
+
+
+def sources_digest() -> str:
+    """SHA-256 (hex) of the code and figures that decide results.
+
+    Names and contents of every `.py` and `.toml` file of `isa`, `cost_models` and `sim.timing`, and of those directly
+    in `workloads`, wherever the packages lie.
+    """
+    contents = {
+        f"{package.__name__}/{path.relative_to(folder).as_posix()}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for package, pattern in _SOURCES
+        for folder in [Path(inspect.getfile(package)).parent]
+        for path in folder.glob(pattern)
+        if path.suffix in (".py", ".toml")
+    }
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+# Taken on import, so that it is of the code that runs and not of an edit made since.
+SOURCES_DIGEST = sources_digest()
 
 
 @dataclass(frozen=True)
@@ -105,12 +142,13 @@ class Point:
     @cached_property
     def point_id(self) -> str:
         """SHA-256 (hex) of all that decides the result: machine without its name and description, workload with the
-        model's architecture, fidelity, and bitloom's version."""
+        model's architecture, fidelity, bitloom's version, and its sources (see `sources_digest`)."""
         document = {
             "machine": self.machine.model_dump(mode="json", exclude={"name", "description"}),
             "workload": self.workload.document(),
             "fidelity": FIDELITY,
             "bitloom_version": BITLOOM_VERSION,
+            "sources_digest": SOURCES_DIGEST,
         }
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -163,6 +201,7 @@ class Study:
             "description": self.description,
             "fidelity": FIDELITY,
             "bitloom_version": BITLOOM_VERSION,
+            "sources_digest": SOURCES_DIGEST,
             "designs": [
                 {"machine": design.machine.model_dump(mode="json"), "grid": dict(design.grid)}
                 for design in self.designs

@@ -32,17 +32,19 @@ __all__ = ["COLUMNS", "PART_ROWS", "PART_SECONDS", "ResultStore", "Row", "load_r
 COLUMNS: Mapping[str, pa.DataType] = {
     "point_id": pa.string(),
     "study": pa.string(),
-    "machine": pa.string(),
+    "base_machine": pa.string(),
     "model": pa.string(),
-    "prefill": pa.int64(),
-    "decode": pa.int64(),
-    "context": pa.int64(),
-    "batch": pa.int64(),
+    "prefill_tokens": pa.int64(),
+    "decode_steps": pa.int64(),
+    "context_tokens": pa.int64(),
+    "batch_sequences": pa.int64(),
     "weight_format": pa.string(),
     "activation_format": pa.string(),
     "prefill_tokens_per_second": pa.float64(),
     "decode_tokens_per_second": pa.float64(),
     "energy_per_token_pj": pa.float64(),
+    "prefill_energy_per_token_pj": pa.float64(),
+    "decode_energy_per_token_pj": pa.float64(),
     "energy_pj": pa.float64(),
     "area_um2": pa.float64(),
     "utilization": pa.float64(),
@@ -55,9 +57,11 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "error": pa.string(),
     "fidelity": pa.string(),
     "bitloom_version": pa.string(),
+    "sources_digest": pa.string(),
 }
-"""Columns of every row and their types. `prefill`, `decode` and `context` count tokens of one sequence, `batch`
-sequences; a row with an `error` has no results."""
+"""Columns of every row and their types. `base_machine` is the name of the machine that a grid varies;
+`prefill_tokens`, `decode_steps` and `context_tokens` are those of one sequence; a row with an `error` has no results.
+Rows that differ in `bitloom_version` or `sources_digest` come from different code."""
 
 PART_ROWS = 20_000
 PART_SECONDS = 10.0

@@ -30,6 +30,7 @@ from isa import InputError
 from sim.study.definition import (
     BITLOOM_VERSION,
     FIDELITY,
+    SOURCES_DIGEST,
     Point,
     Study,
     Workload,
@@ -66,12 +67,15 @@ _BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 class Outcome:
     """What became of a point: the summary of its `Result`, or why it cannot run (all else None).
 
-    `dram_bytes` are read and written. Rates are over all sequences, None for a phase that the workload leaves out.
+    `dram_bytes` are read and written. Rates are over all sequences. What is of a phase is None where
+    the workload leaves that phase out.
     """
 
     prefill_tokens_per_second: float | None = None
     decode_tokens_per_second: float | None = None
     energy_per_token_pj: float | None = None
+    prefill_energy_per_token_pj: float | None = None
+    decode_energy_per_token_pj: float | None = None
     energy_pj: float | None = None
     area_um2: float | None = None
     utilization: float | None = None
@@ -185,17 +189,22 @@ def _chunk_points(points: int, workers: int) -> int:
 
 def _row(study: Study, point: Point, outcome: Outcome) -> Row:
     """A point and its outcome as a row of the store."""
-    workload = {name: value for name, value in vars(point.workload).items() if name != "architecture"}
     machine = point.machine.model_dump(mode="json", exclude={"name", "description"})
     return {
         "point_id": point.point_id,
         "study": study.name,
-        "machine": point.machine.name,
+        "base_machine": point.machine.name,
         "model": point.workload.architecture.name,
-        **workload,
+        "prefill_tokens": point.workload.prefill,
+        "decode_steps": point.workload.decode,
+        "context_tokens": point.workload.context,
+        "batch_sequences": point.workload.batch,
+        "weight_format": point.workload.weight_format,
+        "activation_format": point.workload.activation_format,
         **asdict(outcome),
         "fidelity": FIDELITY,
         "bitloom_version": BITLOOM_VERSION,
+        "sources_digest": SOURCES_DIGEST,
         **dict(_flat(machine, "machine")),
     }
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -14,9 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cost_models
+import isa
+import workloads
 from isa import InputError
+from sim import timing
 from sim.study import definition
-from sim.study.definition import Point, Workload, load_study, shipped_studies
+from sim.study.definition import Point, Workload, load_study, shipped_studies, sources_digest
 from sim.timing import load_machine
 
 STUDY = """
@@ -104,6 +112,52 @@ def test_points_have_one_identity_exactly_if_machine_and_workload_agree(
     assert (identity(*first) == identity(*second)) == (first == second)
 
 
+@pytest.fixture
+def copied_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The packages that decide results, copied, and found at the copy."""
+    for package in (isa, cost_models, timing, workloads):
+        copy = tmp_path / package.__name__.replace(".", "/")
+        shutil.copytree(
+            Path(inspect.getfile(package)).parent, copy, ignore=shutil.ignore_patterns("models", "__pycache__")
+        )
+        monkeypatch.setattr(package, "__file__", str(copy / "__init__.py"))
+    return tmp_path
+
+
+def test_the_digest_of_the_sources_does_not_depend_on_where_they_lie(copied_sources: Path) -> None:
+    assert inspect.getfile(isa) == str(copied_sources / "isa" / "__init__.py")
+    assert sources_digest() == definition.SOURCES_DIGEST
+
+
+@pytest.mark.parametrize(
+    "changed", ["isa/formats.py", "cost_models/published/*.toml", "sim/timing/analytic.py", "workloads/trace.py"]
+)
+def test_a_change_of_the_sources_that_decide_results_gives_every_point_a_new_identity(
+    copied_sources: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = next(load_study("tradeoffs").points()).point_id
+    path = next(copied_sources.glob(changed))
+    path.write_bytes(path.read_bytes() + b"# changed\n")
+    monkeypatch.setattr(definition, "SOURCES_DIGEST", sources_digest())
+    assert next(load_study("tradeoffs").points()).point_id != before
+
+
+@pytest.mark.parametrize("new", ["sim/timing/new.py", "cost_models/published/new.toml"])
+def test_a_new_source_changes_the_digest_and_files_that_decide_nothing_do_not(copied_sources: Path, new: str) -> None:
+    before = sources_digest()
+    for other in ("isa/notes.md", "sim/timing/analytic.pyc", "workloads/training/new.py"):
+        (copied_sources / other).write_text("")
+    assert sources_digest() == before
+    (copied_sources / new).write_text("")
+    assert sources_digest() != before
+
+
+def test_two_processes_give_a_point_the_same_identity() -> None:
+    code = "from sim.study.definition import load_study; print(next(load_study('tradeoffs').points()).point_id)"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.split() == [next(load_study("tradeoffs").points()).point_id]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -125,7 +179,7 @@ def test_points_have_one_identity_exactly_if_machine_and_workload_agree(
         ("batch = 2", "batch = 0", r"small\.toml: workload\.1\.batch: found 0"),
         ("batch = 2", "bacth = 2", r"small\.toml: workload\.1\.bacth"),
         ('name = "small"', 'name = "../small"', r"small\.toml: name"),
-        ('description = "for tests"', f"a.{'b.' * 5000}c = 1", r"small\.toml: a: .*nested"),
+        ('description = "for tests"', f"a.{'b.' * 5000}c = 1", r"small\.toml: a: found"),
         ("[design.grid]\ncompute.", f"[design.grid]\n{'compute.' * 5000}", r"small\.toml: TOML"),
     ],
 )

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from isa import InputError
 from sim.cli.app import app
 from sim.study import sweep
+from sim.study.definition import SOURCES_DIGEST
 from sim.study.sweep import Study, SweepSummary, load_results, load_study, run_study
 from sim.timing import load_machine, simulate
 
@@ -94,15 +95,16 @@ def test_every_row_says_what_it_is_a_result_of(finished: tuple[Study, SweepSumma
     rows = frame.set_index("point_id")
     for point in study.points():
         row = rows.loc[point.point_id]
-        assert (row["study"], row["machine"], row["model"]) == ("small", point.machine.name, "tern-18m")
-        assert row[["prefill", "decode", "context", "batch", "weight_format", "activation_format"]].tolist() == [
-            point.workload.prefill,
-            point.workload.decode,
-            point.workload.context,
-            point.workload.batch,
-            point.workload.weight_format,
-            point.workload.activation_format,
-        ]
+        assert (row["study"], row["base_machine"], row["model"]) == ("small", point.machine.name, "tern-18m")
+        workload = {
+            "prefill_tokens": point.workload.prefill,
+            "decode_steps": point.workload.decode,
+            "context_tokens": point.workload.context,
+            "batch_sequences": point.workload.batch,
+            "weight_format": point.workload.weight_format,
+            "activation_format": point.workload.activation_format,
+        }
+        assert row[list(workload)].to_dict() == workload
         document = point.machine.model_dump()
         flat = {f"machine.{name}": value for name, value in document.items() if not isinstance(value, dict)}
         for part in ("compute", "vector", "buffers", "dram"):
@@ -111,19 +113,21 @@ def test_every_row_says_what_it_is_a_result_of(finished: tuple[Study, SweepSumma
         assert fields.to_dict() == {
             name: value for name, value in flat.items() if name not in ("machine.name", "machine.description")
         }
-        assert row["fidelity"] == "analytic"
+        assert (row["fidelity"], row["sources_digest"]) == ("analytic", SOURCES_DIGEST)
+        for phase, count in (("prefill", "prefill_tokens"), ("decode", "decode_steps")):
+            assert pd.isna(row[f"{phase}_energy_per_token_pj"]) == (row[count] == 0 or pd.notna(row["error"]))
 
 
 def test_a_machine_that_cannot_run_the_workload_is_a_row_that_says_why(
     finished: tuple[Study, SweepSummary, pd.DataFrame],
 ) -> None:
     _, summary, frame = finished
-    failed = frame[frame["machine"] == "bit-serial"]
+    failed = frame[frame["base_machine"] == "bit-serial"]
     assert (summary.points, summary.done, summary.skipped, summary.failed) == (POINTS + 3, POINTS, 0, 3)
     assert len(failed) == 3
     assert failed["error"].str.contains("machine bit-serial: buffers").all()
     assert failed[[*RESULTS, "dram_bytes"]].isna().to_numpy().all()
-    assert frame[frame["machine"] != "bit-serial"]["error"].isna().all()
+    assert frame[frame["base_machine"] != "bit-serial"]["error"].isna().all()
 
 
 def test_a_run_goes_on_where_the_last_one_ended_and_computes_only_what_is_new(
@@ -141,7 +145,7 @@ def test_a_run_goes_on_where_the_last_one_ended_and_computes_only_what_is_new(
     assert finished_points == sorted(finished_points)
     assert finished_points[-1] == POINTS
     whole = finished[2]
-    whole = whole[whole["machine"] != "bit-serial"].reset_index(drop=True).dropna(axis="columns", how="all")
+    whole = whole[whole["base_machine"] != "bit-serial"].reset_index(drop=True).dropna(axis="columns", how="all")
     pieces = load_results(tmp_path / "results").dropna(axis="columns", how="all")
     pd.testing.assert_frame_equal(pieces, whole)
 
