@@ -1,4 +1,4 @@
-"""The ground floor of bitloom: number formats, packings and operands (later also the mpGEMM instruction set).
+"""The ground floor of bitloom: number formats, packings and operands.
 
 What lives here is what every other package must agree on: which values a code stands for, how codes are laid out
 in bytes, how a tensor of codes carries its scales, and the one error type for bad input. Nothing here knows of

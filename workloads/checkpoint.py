@@ -56,11 +56,6 @@ class Checkpoint:
         return load_architecture(self.folder / "config.json", name=self.folder.resolve().name)
 
     @property
-    def names(self) -> frozenset[str]:
-        """Names of all tensors."""
-        return frozenset(self._place)
-
-    @property
     def files(self) -> tuple[Path, ...]:
         """The safetensors files, sorted."""
         return tuple(sorted(set(self._place.values())))
@@ -74,11 +69,6 @@ class Checkpoint:
                 while block := stream.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
-
-    def dtype(self, name: str) -> str:
-        """The stored type of a tensor, in safetensors' words (`BF16`, `U8`, ...)."""
-        with self._opened(name) as file:
-            return str(file.get_slice(name).get_dtype())
 
     def floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A float tensor as float32 (exact for the stored 16- and 32-bit types), all finite, of exactly that shape."""

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from isa import FORMATS, InputError, Operand
+from isa import InputError, Operand, format_named
 from workloads.architecture import Architecture
 from workloads.operations import (
     NO_LAYER,
@@ -237,6 +237,6 @@ def _check_lengths(architecture: Architecture, prefill: int, decode: int, start:
 
 
 def _check_formats(weight_format: str, activation_format: str) -> None:
-    for option, name in (("--weight-format", weight_format), ("--activation-format", activation_format)):
-        if name not in FORMATS:
-            raise InputError("command line", option, name, "one of " + ", ".join(FORMATS))
+    format_named(weight_format, "--weight-format")
+    if format_named(activation_format, "--activation-format").kind != "integer":
+        raise InputError("command line", "--activation-format", activation_format, "an integer format, as int8-token")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError
-from sim.functional.model import GoldenModel, KeyValueCache, Observer
+from sim.functional.cache import KeyValueCache
+from sim.functional.model import GoldenModel, Observer
 from workloads.operations import NO_LAYER, Step
 
 __all__ = ["Generation", "Sampler", "StepObserver", "generate"]

@@ -93,7 +93,6 @@ class Tiling:
     """A cut with its tiles and the traffic that follows (bytes of all copies)."""
 
     cut: Cut
-    column_tiles: int
     input_tiles: int
     weight_load_bytes: int
     input_load_bytes: int
@@ -118,7 +117,6 @@ def expand(job: ArrayJob, cut: Cut) -> Tiling:
     store = np.where(inner == len(inputs) - 1, output_tile, 0)
     return Tiling(
         cut,
-        len(columns),
         len(inputs),
         int(weight_load.sum()) * product.copies,
         int(input_load.sum()) * product.copies,

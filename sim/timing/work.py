@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isa import FORMATS, Format, InputError
+from isa import FORMATS, Format, InputError, format_named
 from sim.timing.activity import Activity
 from sim.timing.machine import Machine
 from sim.timing.mapping import ACCUMULATOR_BYTES, map_matrix, map_stream, stays_on_chip
@@ -100,12 +100,12 @@ def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
         activity.write("dram", stores)
     else:
         activity.move("activation_buffer", "dram", stores)
-    activity.count(unit.actions(cycles, 0, _format(operation.output_format)))
+    activity.count(unit.actions(cycles, 0, format_named(operation.output_format)))
     return Work(unit, "vector", map_stream(machine, loads, cycles, stores), 0, activity)
 
 
 def _matrix_work(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
-    weights, activations = _format(operation.weight_format), _format(operation.input_format)
+    weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
     unit: ArrayUnit = machine.vector
     if operation.kind == "mpgemm" and machine.compute.supports(activations, weights):
         unit = machine.compute
@@ -179,10 +179,6 @@ def _matrix_activity(unit: ArrayUnit, product: MatrixProduct, tiling: Tiling) ->
     else:
         activity.write("dram", output_bytes)
     return activity
-
-
-def _format(name: str) -> Format:
-    return FORMATS[name]
 
 
 def _bits(format_name: str) -> int:

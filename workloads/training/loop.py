@@ -242,7 +242,7 @@ class _Run:
 
 
 class _Clock:
-    """Seconds of training over all sessions of a run, less the first step of each, which may compile the model."""
+    """Seconds of training over all calls of a run, less the first step of each, which may compile the model."""
 
     def __init__(self, seconds_before: float) -> None:
         self._before = seconds_before

@@ -5,7 +5,7 @@ import pytest
 
 from isa import FORMATS, InputError
 from sim.functional import BACKENDS, GoldenModel, load_model
-from sim.functional.model import KeyValueCache
+from sim.functional.cache import KeyValueCache
 from workloads import Checkpoint, load_bitnet
 
 MODES = ["offline-autobitlinear", "offline-bitlinear", "online-float32", "online-bfloat16"]
