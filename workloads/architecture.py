@@ -211,7 +211,9 @@ def _architecture(path: Path, name: str, config: _HuggingFaceConfig, family: _Fa
         raise InputError(path, "hidden_act", config.hidden_act, "one of " + ", ".join(_ACTIVATIONS))
     quantization = config.quantization_config
     ternary = config.model_type == "bitnet" or config.weight_bits == 1
-    if quantization is not None and quantization.quant_method == "bitnet":
+    if quantization is not None:
+        if quantization.quant_method != "bitnet":
+            raise InputError(path, "quantization_config.quant_method", quantization.quant_method, "bitnet")
         ternary = True
     return Architecture(
         name=name,
@@ -275,7 +277,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(path, "file", error.strerror or str(error), "a readable config.json") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(path, "JSON", str(error), "a JSON object") from None
     if not isinstance(raw, dict):
         raise InputError(path, "JSON", type(raw).__name__, "a JSON object")

@@ -64,9 +64,13 @@ def load_bitnet(checkpoint: Checkpoint) -> BitNetWeights:
             architecture.family,
             "bitnet, the family that golden inference computes (others have shape-only traces)",
         )
-    if architecture.rotary_fraction != 1:
-        found = architecture.rotary_fraction
-        raise InputError(checkpoint.folder / "config.json", "partial_rotary_factor", found, "1 for a BitNet model")
+    for field, found, right in (
+        ("partial_rotary_factor", architecture.rotary_fraction, architecture.rotary_fraction == 1),
+        ("hidden_act", architecture.activation, architecture.activation == "relu2"),
+        ("head_dim", architecture.head_dim, architecture.head_dim % 2 == 0),
+    ):
+        if not right:
+            raise InputError(checkpoint.folder / "config.json", field, found, "1, relu2 and even for a BitNet model")
     vocabulary_shape = (architecture.vocabulary_size, architecture.hidden_size)
     embedding = checkpoint.floats("model.embed_tokens.weight", vocabulary_shape)
     return BitNetWeights(
@@ -106,12 +110,13 @@ def _load_projection(checkpoint: Checkpoint, name: str, shape: tuple[int, int]) 
     outputs, inputs = shape
     if outputs % 4:
         raise InputError(checkpoint.folder, name, f"{outputs} output rows", "a multiple of 4, four rows share a byte")
+    packed = checkpoint.packed(name, (outputs // 4, inputs))
     try:
-        codes = unpack_hf_ternary(checkpoint.packed(name, (outputs // 4, inputs)))
+        codes = unpack_hf_ternary(packed)
     except ValueError as error:
         raise InputError(checkpoint.folder, name, str(error), "packed ternary codes") from None
     scale = checkpoint.floats(f"{name}_scale", (1,))
-    if scale[0] <= 0:
-        raise InputError(checkpoint.folder, f"{name}_scale", float(scale[0]), "a positive number")
+    if not 1e-30 < scale[0] < 1e30:
+        raise InputError(checkpoint.folder, f"{name}_scale", float(scale[0]), "a positive number of sensible size")
     multiplier = scale if checkpoint.architecture.linear_class == "autobitlinear" else np.float32(1) / scale
     return Operand(codes, multiplier, ternary)

@@ -32,9 +32,13 @@ def resolve_model(model: str) -> Path:
     if shipped is not None:
         return shipped
     path = Path(model)
-    if path.name in ("model.safetensors", "model.safetensors.index.json") and path.is_file():
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):
+        exists = False
+    if path.name in ("model.safetensors", "model.safetensors.index.json") and exists:
         return path.parent
-    if path.exists():
+    if exists:
         return path
     raise InputError(
         "--model", "model", model, "a checkpoint folder, a config.json, or one of " + ", ".join(shipped_models())

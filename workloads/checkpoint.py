@@ -29,6 +29,8 @@ _FLOATS = {"F32", "F16", "BF16"}
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _LARGEST_INDEX_BYTES = 64 << 20
+# Far beyond any trained weight, and its square is still a finite float32.
+_LARGEST_VALUE = 1e15
 
 
 class Checkpoint:
@@ -73,8 +75,10 @@ class Checkpoint:
     def floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A float tensor as float32 (exact for the stored 16- and 32-bit types), all finite, of exactly that shape."""
         values: NDArray[np.float32] = self._read(name, shape, _FLOATS).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise InputError(self._place[name], name, "a value that is not finite", "finite numbers")
+        if not (np.abs(values) < _LARGEST_VALUE).all():
+            raise InputError(
+                self._place[name], name, "a value that is not finite, or absurd", f"below {_LARGEST_VALUE:g}"
+            )
         return values
 
     def packed(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -123,7 +127,9 @@ def _read_weight_map(index: Path) -> dict[str, str]:
         if index.stat().st_size > _LARGEST_INDEX_BYTES:
             raise InputError(index, "size", index.stat().st_size, f"at most {_LARGEST_INDEX_BYTES} bytes")
         document = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(index, "JSON", str(error), "a safetensors index") from None
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):

@@ -44,23 +44,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path, kind: str | None = None) -> Iterator[Path]:
+def whole_folder(path: Path, replaceable: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Yield an empty folder to fill; on success it becomes `path`.
 
     Parameters
     ----------
     path : Path
         Something new, an empty folder, or an older one of the same kind, which is replaced.
-    kind : str, optional
-        Name of a file that every folder of this kind holds; without it nothing is ever replaced.
+    replaceable : frozenset of str
+        Names of the files that such a folder holds; one that holds anything else is never replaced.
 
     Raises
     ------
     InputError
         If `path` is anything else, or cannot be written.
     """
-    older = kind is not None and (path / kind).is_file()
-    if path.exists() and not older and not (path.is_dir() and not any(path.iterdir())):
+    try:
+        path = path.resolve()
+        entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        older = bool(entries) and entries <= replaceable
+        taken = path.exists() and not older and (not path.is_dir() or bool(entries))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if taken:
         raise InputError(path, "folder", "something else that exists", "a new or an empty folder")
     partial = _partial(path)
     aside = partial.with_suffix(".older")

@@ -226,6 +226,8 @@ def _check_lengths(architecture: Architecture, prefill: int, decode: int, start:
             raise InputError("command line", name, value, f"{least} to {1 << 20}")
     if prefill + decode == 0:
         raise InputError("command line", "--prefill, --decode", "nothing to do", "at least one token")
+    if batch * (decode + 1) > 1 << 22:
+        raise InputError("command line", "--batch, --decode", f"{batch} x {decode}", f"at most {1 << 22} in all")
     longest = max(prefill, start + decode)
     if longest > architecture.context_tokens:
         raise InputError(

@@ -37,7 +37,7 @@ _MOST_EXPANSION = 1000
 _ALWAYS_ALLOWED_BYTES = 32 << 20
 
 
-def save_trace(trace: Trace, folder: Path) -> int:
+def save_trace(trace: Trace, folder: Path | str) -> int:
     """Write a trace as a folder, whole or not at all; returns the bytes written.
 
     Raises
@@ -45,7 +45,7 @@ def save_trace(trace: Trace, folder: Path) -> int:
     InputError
         If the folder exists and is no trace, or cannot be written.
     """
-    with whole_folder(folder, kind=_TABLE) as staging:
+    with whole_folder(Path(folder), replaceable=frozenset({_TABLE, _TENSORS})) as staging:
         _write(trace, staging)
         return sum(path.stat().st_size for path in staging.iterdir())
 
@@ -57,6 +57,7 @@ def _write(trace: Trace, folder: Path) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), folder / _TABLE, compression="zstd")
     if trace.operands is not None:
         save_file(_to_tensors(trace.operands), folder / _TENSORS)
+        (folder / _TENSORS).chmod((folder / _TABLE).stat().st_mode)
 
 
 def _to_tensors(operands: TraceOperands) -> dict[str, NDArray[np.generic]]:
@@ -71,7 +72,7 @@ def _to_tensors(operands: TraceOperands) -> dict[str, NDArray[np.generic]]:
     return tensors
 
 
-def load_trace(folder: Path) -> Trace:
+def load_trace(folder: Path | str) -> Trace:
     """Read a trace folder.
 
     Raises
@@ -79,6 +80,7 @@ def load_trace(folder: Path) -> Trace:
     InputError
         If a file is missing, truncated or of another kind, a column is missing or absurd, or a tensor does not fit.
     """
+    folder = Path(folder)
     path = folder / _TABLE
     try:
         _check_size(path)
@@ -114,6 +116,8 @@ def _check_size(path: Path) -> None:
 
 
 def _check_table(path: Path, table: pd.DataFrame) -> None:
+    if table[list(COLUMNS)].isna().any(axis=None):
+        raise InputError(path, "columns", "a missing value", "a value in every row")
     if table.empty:
         raise InputError(path, "rows", 0, "at least one operation")
     unknown = set(table["kind"].unique()) - set(KINDS)
@@ -122,8 +126,8 @@ def _check_table(path: Path, table: pd.DataFrame) -> None:
     if set(table["phase"].unique()) - {"prefill", "decode"}:
         raise InputError(path, "phase", sorted(table["phase"].unique()), "prefill or decode")
     for name in SIZES:
-        if not table[name].between(1, 1 << 40).all():
-            raise InputError(path, name, int(table[name].min()), "sizes from 1 to 2^40")
+        if not table[name].between(1, 1 << 32).all():
+            raise InputError(path, name, int(table[name].min()), "sizes from 1 to 2^32")
     macs = table.loc[table["kind"].isin(MATRIX_KINDS), list(SIZES)].astype(float).prod(axis=1)
     if (macs > 2.0**62).any():
         raise InputError(path, "m, k, n, batch", f"{macs.max():.3g} products", "at most 2^62 in one operation")
@@ -143,7 +147,7 @@ def _check_table(path: Path, table: pd.DataFrame) -> None:
 def _load_operands(path: Path, identity: Identity, table: pd.DataFrame) -> TraceOperands:
     try:
         tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, AttributeError, TypeError) as error:
         raise InputError(path, "safetensors", str(error), "the tensors of a recorded trace") from None
 
     def operand(name: str, format_name: str, shape: tuple[int, int]) -> Operand:
@@ -168,6 +172,8 @@ def _load_operands(path: Path, identity: Identity, table: pd.DataFrame) -> Trace
         raise InputError(
             path.with_name(_TABLE), "first_row", int(mpgemm["first_row"].min()), "0 or more in a recording"
         )
+    if (mpgemm.groupby(["layer", "name"], observed=True)[["n", "k"]].nunique() > 1).any(axis=None):
+        raise InputError(path.with_name(_TABLE), "n, k", "several sizes of one projection", "one size a projection")
     products = mpgemm.groupby(["layer", "name"], observed=True).agg({"n": "first", "k": "first", "last_row": "max"})
     for (layer, name), (outputs, inputs, tokens) in zip(products.index, products.to_numpy().tolist(), strict=True):
         source = layer_name(layer, quantized_input(name))

@@ -39,6 +39,10 @@ def _run() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
+    except SystemExit as leaving:
+        if leaving.code == 130:  # the command line library has caught the interrupt
+            sys.stderr.write("interrupted\n")
+        raise
     except InputError as error:
         messages().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from isa import FORMATS
-from sim.cli.output import JsonOption, console, print_json, print_table, progress_bar
+from sim.cli.output import JsonOption, print_json, print_table, print_text, progress_bar
 from sim.functional import BACKENDS, GoldenModel, Sampler, generate, load_model, measure_perplexity
 from sim.study.run import text_of, tokenizer_of
 from workloads.tokens import read_tokens
@@ -64,7 +63,7 @@ def generate_command(
         print_json(document)
         return
     for text in texts:
-        console().print(text, markup=False, soft_wrap=True)
+        print_text(text)
 
 
 def perplexity_command(
@@ -79,7 +78,7 @@ def perplexity_command(
     Example: `bitloom perplexity --model tern-18m --tokens valid.u16 --windows 512`
     """
     golden = load_model(model, backend)
-    ids = read_tokens(tokens, min(golden.architecture.vocabulary_size, 1 << 16)).astype(np.int64)
+    ids = read_tokens(tokens, min(golden.architecture.vocabulary_size, 1 << 16))
     window = golden.architecture.context_tokens if windows is None else windows
     with progress_bar("predicting tokens", max(0, len(ids) - 1)) as advance:
         measured = measure_perplexity(golden, ids, window, advance)

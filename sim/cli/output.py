@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["JsonOption", "console", "messages", "print_json", "print_table", "progress_bar"]
+__all__ = ["JsonOption", "console", "messages", "print_json", "print_table", "print_text", "progress_bar"]
 
 # Columns of a table that goes to a file or another program.
 _PIPED_WIDTH = 160
@@ -39,6 +39,12 @@ def messages() -> Console:
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text on standard output as it is, but for control characters, which a terminal would obey."""
+    shown = "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
+    sys.stdout.write(shown + "\n")
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: list[list[str]]) -> None:

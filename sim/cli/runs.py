@@ -10,11 +10,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sim.cli.inference import GreedyOption, ModelOption, SeedOption, TemperatureOption
-from sim.cli.output import JsonOption, console, messages, print_json
+from sim.cli.output import JsonOption, messages, print_json, print_text
 from sim.cli.tracing import machine_table
 from sim.functional import Sampler
 from sim.study.run import DEFAULT_PROMPT, DEFAULT_TOKENS, make_run, save_run
-from sim.timing import load_machine, shipped_machines
+from sim.timing import load_machines, shipped_machines
 
 __all__ = ["run_command"]
 
@@ -39,7 +39,7 @@ def run_command(
 
     Examples: `bitloom run`, `bitloom run --prompt "The king said" --machine lut-m2n64k4 --machine mine.toml`
     """
-    machines = [load_machine(name) for name in machine or shipped_machines()]
+    machines = load_machines(machine or list(shipped_machines()))
     sampler = Sampler.greedy() if greedy else Sampler(temperature, seed=seed)
     out_console = messages()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -56,6 +56,6 @@ def run_command(
     if as_json:
         print_json(run.to_document() | {"run_dir": str(folder)})
         return
-    console().print(run.text + "\n", markup=False, soft_wrap=True)
+    print_text(run.text + "\n")
     machine_table(f"{run.trace.identity.model}: {len(run.generation.token_ids[0])} new tokens", list(run.results))
-    console().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    print_text(f"Report: {folder / 'report.html'}")

@@ -11,10 +11,10 @@ import typer
 
 from isa import InputError
 from sim.cli.inference import GreedyOption
-from sim.cli.output import JsonOption, console, messages, print_json, print_table, progress_bar
+from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.functional import Sampler, load_model, record_trace
 from sim.study.run import tokenizer_of
-from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
+from sim.timing import Machine, Result, load_machines, shipped_machines, simulate
 from sim.timing.fidelity import AGREEMENT, compare_fidelities
 from sim.timing.result import Fidelity
 from workloads import Trace, load_model_architecture, load_trace, save_trace, shape_only_trace
@@ -130,11 +130,9 @@ def trace_command(
     if as_json:
         print_json(document)
         return
-    console().print(
+    print_text(
         f"{document['operations']:,} operations, {document['mpgemm_macs']:,} mpGEMM multiply-accumulates, "
-        f"{size:,} bytes in {out}",
-        markup=False,
-        soft_wrap=True,
+        f"{size:,} bytes in {out}"
     )
 
 
@@ -156,7 +154,7 @@ def simulate_command(
     Examples: `bitloom simulate --machine lut-m2n64k4 --trace story`,
     `bitloom simulate --machine int8-mac --model llama-2-70b --prefill 2048 --decode 1 --fidelity analytic`
     """
-    machines = [load_machine(name) for name in machine]
+    machines = load_machines(machine)
     workload = _workload(trace, model, _Shapes(prefill, decode, context, batch, weight_format, activation_format))
     results = [_simulate(item, workload, fidelity) for item in machines]
     if as_json:
@@ -195,7 +193,7 @@ def fidelity_command(
         model, shapes = "tern-18m", replace(shapes, prefill=prefill or 64, decode=decode or 2)
     workload = _workload(trace, model, shapes)
     tables = []
-    for item in map(load_machine, machine or shipped_machines()):
+    for item in load_machines(machine or list(shipped_machines())):
         analytic, event = (_simulate(item, workload, fidelity) for fidelity in ("analytic", "event"))
         tables.append(compare_fidelities(analytic, event).assign(machine=item.name))
     table = pd.concat(tables, ignore_index=True)
@@ -210,7 +208,7 @@ def fidelity_command(
     if as_json:
         print_json(document)
         return
-    console().print(
+    print_text(
         f"{len(table)} distinct operations: median error {document['median_error']:.2%}, "
         f"worst {document['worst_error']:.2%}, {len(document['outside'])} over {AGREEMENT:.0%}"
     )

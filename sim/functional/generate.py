@@ -48,7 +48,12 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for option, value, valid, expected in (
-            ("--temperature", self.temperature, 0 <= self.temperature <= 100, "0 to 100"),
+            (
+                "--temperature",
+                self.temperature,
+                self.temperature == 0 or 1e-3 <= self.temperature <= 100,
+                "0, or 0.001 to 100",
+            ),
             ("--top-k", self.top_k, self.top_k >= 0, "0 or more"),
             ("--top-p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1"),
             ("--seed", self.seed, 0 <= self.seed < 1 << 63, "0 to 2^63 - 1"),

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,12 +110,12 @@ class GoldenModel:
         """The model's shape."""
         return self.weights.architecture
 
-    def logits(self, token_ids: Sequence[int] | TokenIds) -> Float32:
+    def logits(self, token_ids: Sequence[int] | NDArray[np.integer[Any]]) -> Float32:
         """Logits float32 [tokens, vocabulary] after every token of one sequence."""
         ids = self.checked_ids(token_ids)
         return self.head(self.hidden_states([ids], [KeyValueCache.empty(self.architecture)])[0])
 
-    def checked_ids(self, token_ids: Sequence[int] | TokenIds) -> TokenIds:
+    def checked_ids(self, token_ids: Sequence[int] | NDArray[np.integer[Any]]) -> TokenIds:
         """Token ids as an array; `InputError` if empty, outside the vocabulary or longer than the context."""
         ids = np.asarray(token_ids, np.int64)
         size, context = self.architecture.vocabulary_size, self.architecture.context_tokens

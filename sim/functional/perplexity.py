@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,10 @@ class Perplexity:
 
 
 def measure_perplexity(
-    model: GoldenModel, token_ids: NDArray[np.int64], window: int, progress: Callable[[int], object] = lambda _: None
+    model: GoldenModel,
+    token_ids: NDArray[np.integer[Any]],
+    window: int,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Perplexity:
     """Loss over non-overlapping windows: inputs [i·window, (i+1)·window), targets one further.
 

@@ -37,7 +37,7 @@ import workloads
 from isa import FORMATS, InputError
 from sim import timing
 from sim.timing import Machine, load_machine, shipped_machines
-from sim.timing.machine import read_toml
+from sim.timing.machine import is_file, read_toml
 from sim.timing.result import Fidelity
 from workloads import Architecture, Trace, shape_only_trace, shipped_models
 from workloads.catalog import load_model_architecture
@@ -276,7 +276,7 @@ def load_study(study: str | Path) -> Study:
         points.
     """
     path = shipped_studies().get(str(study), Path(study))
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("STUDY", "study", str(study), "a TOML file, or one of " + ", ".join(shipped_studies()))
     table = _read(path)
     machines = sum(math.prod(len(values) for values in design.grid.values()) for design in table.design)
@@ -308,7 +308,7 @@ def _design(path: Path, number: int, table: _DesignTable) -> Design:
     """The design of one table, every value of its grid tried on the base machine."""
     file = path.parent / table.machine
     shipped = shipped_machines()
-    if table.machine not in shipped and not file.is_file():
+    if table.machine not in shipped and not is_file(file):
         raise InputError(
             path, f"design.{number}.machine", table.machine, "a TOML file, or one of " + ", ".join(shipped)
         )

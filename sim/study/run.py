@@ -152,7 +152,7 @@ def save_run(run: Run, parent: Path | str, command: str = "") -> Path:
     parent, created = Path(parent), datetime.now(UTC)
     document = run.to_document()
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:8]
-    target = parent / f"{created:%Y%m%d-%H%M%S}-{digest}"
+    target = parent / f"{created:%Y%m%d-%H%M%S-%f}-{digest}"
     with whole_folder(target) as staging:
         _write(run, staging, document | {"created": created.isoformat(), "command": command})
     return target

@@ -7,8 +7,8 @@ scratchpads, `analytic` times tiles in closed form and `event` by SimPy, `simula
 what comes out. Energy and area of a component come from `cost_models`.
 """
 
-from sim.timing.machine import Machine, load_machine, shipped_machines
+from sim.timing.machine import Machine, load_machine, load_machines, shipped_machines
 from sim.timing.result import Result
 from sim.timing.simulate import simulate
 
-__all__ = ["Machine", "Result", "load_machine", "shipped_machines", "simulate"]
+__all__ = ["Machine", "Result", "load_machine", "load_machines", "shipped_machines", "simulate"]

@@ -25,6 +25,8 @@ __all__ = ["simulate_tiles"]
 BURST_CYCLES = 256
 """Longest time that one transfer holds the memory channel while another waits for it."""
 
+_MOST_BURSTS = 64
+
 Process = Generator[simpy.Event, object, None]
 
 
@@ -40,6 +42,9 @@ class _Pipeline:
         self._loads = transfer_cycles(machine, tiles.load_bytes).tolist()
         self._compute = tiles.compute_cycles.tolist()
         self._stores = transfer_cycles(machine, tiles.store_bytes).tolist()
+        # A long transfer takes longer turns, so that its bursts stay countable.
+        longest = max(*self._loads, *self._stores, 0)
+        self._burst_cycles = max(BURST_CYCLES, longest // _MOST_BURSTS)
         self._begins_output = _output_beginnings(self._stores)
         self._latency = machine.dram_latency_cycles
         self._env = simpy.Environment()
@@ -103,8 +108,8 @@ class _Pipeline:
         while cycles > 0:
             with self._channel.request() as turn:
                 yield turn
-                yield self._env.timeout(min(cycles, BURST_CYCLES))
-            cycles -= BURST_CYCLES
+                yield self._env.timeout(min(cycles, self._burst_cycles))
+            cycles -= self._burst_cycles
 
 
 def _output_beginnings(stores: list[int]) -> list[bool]:

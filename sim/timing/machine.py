@@ -7,7 +7,7 @@ in `sim/machines/`; a new machine is a new file there or anywhere else.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,16 @@ from cost_models import component
 from isa import InputError
 from sim.timing.units import ComputeUnit, Part, VectorUnit
 
-__all__ = ["Buffers", "Dram", "Machine", "load_machine", "parse_machine", "shipped_machines"]
+__all__ = [
+    "Buffers",
+    "Dram",
+    "Machine",
+    "is_file",
+    "load_machine",
+    "load_machines",
+    "parse_machine",
+    "shipped_machines",
+]
 
 _SHIPPED = Path(__file__).parent.parent / "machines"
 _LARGEST_FILE_BYTES = 1 << 20
@@ -58,7 +67,7 @@ class Dram(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     technology: Literal["ddr4-3200", "lpddr4-2400", "hbm2"]
-    bandwidth_gb_per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    bandwidth_gb_per_second: Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
     latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -81,7 +90,7 @@ class Machine(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     description: str = ""
     family: Literal["accelerator"] = "accelerator"
-    clock_ghz: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+    clock_ghz: Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
     technology_nm: Literal[28]
     compute: ComputeUnit
     vector: VectorUnit
@@ -159,10 +168,27 @@ def load_machine(machine: str | Path) -> Machine:
         If there is no such machine, the file is no TOML, or a field is missing, unknown or absurd.
     """
     path = shipped_machines().get(str(machine), Path(machine))
-    if not path.is_file():
+    if not is_file(path):
         expected = "a TOML file, or one of " + ", ".join(shipped_machines())
         raise InputError("--machine", "machine", str(machine), expected)
     return parse_machine(read_toml(path), path)
+
+
+def load_machines(machines: Sequence[str | Path]) -> list[Machine]:
+    """Several machines, each under a name of its own; `InputError` if two share one, since results go by it."""
+    loaded = [load_machine(machine) for machine in machines]
+    for position, machine in enumerate(loaded):
+        if machine.name in {other.name for other in loaded[:position]}:
+            raise InputError(str(machines[position]), "name", machine.name, "a name that no other machine here has")
+    return loaded
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -173,5 +199,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(path, "file", error.strerror or str(error), "a readable TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(path, "TOML", str(error), "a valid TOML document") from None
