@@ -40,7 +40,9 @@ def _run() -> None:
     try:
         app()
     except SystemExit as leaving:
-        if leaving.code == 130:  # the command line library has caught the interrupt
+        # The command line library turns an interrupt into an exit without a word; commands that have kept something
+        # say so themselves and exit by their own will.
+        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
             sys.stderr.write("interrupted\n")
         raise
     except InputError as error:

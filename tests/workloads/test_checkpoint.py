@@ -164,6 +164,16 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
         Checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"hidden_act": "silu"}, {"head_dim": 15}, {"quantization_config": {"quant_method": "gptq"}}]
+)
+def test_a_model_that_computes_something_else_is_refused(checkpoint, change):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=next(iter(change))):
+        load_bitnet(Checkpoint(checkpoint))
+
+
 def test_a_model_of_another_family_is_refused(checkpoint):
     path = checkpoint / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "llama"}))

@@ -112,6 +112,20 @@ def test_saving_replaces_a_trace_but_nothing_else(saved, recorded, tmp_path):
     assert (other / "thesis.tex").read_text() == "precious"
 
 
+def test_files_that_are_not_of_a_trace_are_never_replaced(saved, recorded, monkeypatch):
+    (saved / "notes.txt").write_text("precious")
+    for folder in (saved, saved.parent / "link"):
+        if folder != saved:
+            folder.symlink_to(saved)
+        with pytest.raises(InputError, match="something else that exists"):
+            save_trace(recorded[1], folder)
+    monkeypatch.chdir(saved)
+    with pytest.raises(InputError):
+        save_trace(recorded[1], ".")
+    assert (saved / "notes.txt").read_text() == "precious"
+    assert load_trace(saved).identity == recorded[1].identity
+
+
 def test_an_interrupted_save_leaves_nothing(recorded, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
