@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 a check fell short, 2 bad usage or input, 130 interrupt
 so that an interrupt at any moment ends in one word and not in a traceback.
 """
 
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,9 @@ def _run() -> None:
     from sim.cli.output import messages
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the terminal does not know is no reason to fail
     try:
         app()
     except SystemExit as leaving:
@@ -48,3 +52,6 @@ def _run() -> None:
     except InputError as error:
         messages().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
+    except OSError as error:
+        sys.stderr.write(f"error: output: {error}\n")
+        os._exit(2)  # at once: flushing what cannot be written would fail again

@@ -38,13 +38,16 @@ def messages() -> Console:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    plain = sys.stdout.encoding.lower() != "utf-8"
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=plain) + "\n")
+    sys.stdout.flush()
 
 
 def print_text(text: str) -> None:
     """Text on standard output as it is, but for control characters, which a terminal would obey."""
     shown = "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
     sys.stdout.write(shown + "\n")
+    sys.stdout.flush()
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: list[list[str]]) -> None:
