@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Literal, get_args
 
 from workloads.architecture import Architecture
 
@@ -62,19 +62,7 @@ Kind = Literal[
 ]
 Phase = Literal["prefill", "decode"]
 
-KINDS: tuple[Kind, ...] = (
-    "embedding",
-    "norm",
-    "quantize",
-    "mpgemm",
-    "rope",
-    "cache",
-    "attention",
-    "softmax",
-    "elementwise",
-    "residual",
-    "gemm",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 MATRIX_KINDS: frozenset[Kind] = frozenset({"mpgemm", "attention", "gemm"})
 
 # The layer of what belongs to no layer: embedding, final norm, head.
