@@ -112,7 +112,7 @@ class Lmma(EngineInstruction):
     rows: int = number(SIZE_BITS, "rows of inputs", least=1)
     columns: int = number(SIZE_BITS, "columns of accumulators", least=1)
     depth: int = number(SIZE_BITS, "inputs that are summed over", least=1)
-    pitch_bytes: int = number(PITCH_BITS, "from one row of activations to the next, in bytes; 0 for tables")
+    pitch_bytes: int = number(PITCH_BITS, "from one row of inputs to the next, in bytes")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,10 +140,10 @@ class Lmma(EngineInstruction):
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """Inputs, weights and, where it adds to them, accumulators."""
         if self.inputs == "table":
-            inputs = Region.contiguous("table", at["source"], self.rows * self.groups * (ENTRY_BYTES << self.k - 1))
+            width = self.groups * (ENTRY_BYTES << self.k - 1)
         else:
             width = row_bytes(self.depth, ACTIVATION_TYPES[self.activation].bits)
-            inputs = Region("activation", at["source"], self.rows, width, self.pitch_bytes)
+        inputs = Region(self.inputs, at["source"], self.rows, width, self.pitch_bytes)
         blocks = -(-self.columns // self.n)
         size = blocks * self.groups * group_bytes(self.n, self.k, WEIGHT_TYPES[self.weight].bits)
         regions = (inputs, Region.contiguous("weight", at["weights"], size))
