@@ -86,13 +86,17 @@ class Instruction:
 class EngineInstruction(Instruction):
     """An instruction that an engine executes, in the order of its queue."""
 
+    ENGINE: ClassVar[Engine | None] = None
+    """The engine of every instruction of the class; None where a field names it."""
+
     wait: frozenset[int] = tokens("counters that must have a token, of which it takes one each")
     signal: frozenset[int] = tokens("counters that get a token when it has finished")
 
     @property
     def engine(self) -> Engine:
         """The engine that executes it."""
-        raise NotImplementedError
+        assert self.ENGINE is not None  # noqa: S101
+        return self.ENGINE
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """What it reads."""
@@ -129,7 +133,8 @@ def _check(mnemonic: str, name: str, operand: Operand, value: Any) -> None:
         if value not in operand.choices:
             raise ValueError(f"{mnemonic}: {name} is one of {', '.join(operand.choices)}, found {value!r}")
     elif operand.kind == "tokens":
-        if not isinstance(value, frozenset) or not all(item in range(operand.bits) for item in value):
+        counters = range(operand.bits)
+        if not isinstance(value, frozenset) or any(type(item) is not int or item not in counters for item in value):
             raise ValueError(f"{mnemonic}: {name} is a set of counters 0 to {operand.bits - 1}, found {value!r}")
     elif isinstance(value, bool) or not isinstance(value, int) or value not in operand.values:
         limits = f"{operand.values[0]} to {operand.values[-1]}"

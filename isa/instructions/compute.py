@@ -22,7 +22,6 @@ from isa.instructions.types import (
     INPUTS,
     SCALE_TYPES,
     WEIGHT_TYPES,
-    Engine,
     Space,
 )
 from isa.layouts import (
@@ -49,6 +48,7 @@ class LutGen(EngineInstruction):
 
     OPCODE: ClassVar[int] = 0x20
     MNEMONIC: ClassVar[str] = "lutgen"
+    ENGINE = "table"
 
     k: int = number(3, "activations of a table", least=1, suffix="k")
     activation: str = choice(4, INTEGER_ACTIVATIONS, "type of the activations")
@@ -57,11 +57,6 @@ class LutGen(EngineInstruction):
     rows: int = number(SIZE_BITS, "rows", least=1)
     depth: int = number(SIZE_BITS, "activations of a row", least=1)
     pitch_bytes: int = number(PITCH_BITS, "from one row of activations to the next, in bytes")
-
-    @property
-    def engine(self) -> Engine:
-        """The table engine."""
-        return "table"
 
     @property
     def tables(self) -> int:
@@ -90,13 +85,14 @@ class Lmma(EngineInstruction):
     """Multiplies a tile: accumulators [rows, columns] become, or grow by, inputs [rows, depth] times weights
     [columns, depth] transposed.
 
-    The inputs are activations, or the tables that `lutgen` made of them; weights lie as `isa.layouts` says, one plane
-    after the other where tables are looked up. Integers are exact and wrap around in 32 bits; floats are multiplied
-    and added in float32, in any order.
+    The inputs are activations, or the tables that `lutgen` made of them, in both cases rows at a pitch: a tile of the
+    inputs may be a part of wider rows. Weights lie as `isa.layouts` says, one plane after the other where tables are
+    looked up. Integers are exact and wrap around in 32 bits; floats are multiplied and added in float32, in any order.
     """
 
     OPCODE: ClassVar[int] = 0x21
     MNEMONIC: ClassVar[str] = "lmma"
+    ENGINE = "array"
 
     m: int = number(SHAPE_BITS, "rows of the array", least=1, suffix="m")
     n: int = number(SHAPE_BITS, "columns of the array", least=1, suffix="n")
@@ -116,16 +112,11 @@ class Lmma(EngineInstruction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        floating = ACTIVATION_TYPES[self.activation].floating, WEIGHT_TYPES[self.weight].coding == "float"
-        if floating not in ((True, True), (False, False)) or floating[0] != (self.accumulator == "fp32"):
-            raise ValueError("lmma: floats are multiplied by floats into fp32, integers by integers into int32")
-        if self.inputs == "table" and (floating[0] or self.k > LARGEST_TABLE_GROUP):
+        integers = not ACTIVATION_TYPES[self.activation].floating and WEIGHT_TYPES[self.weight].coding != "float"
+        if integers != (self.accumulator == "int32"):
+            raise ValueError("lmma: integers are added up in int32, and fp32 takes what has a float among its factors")
+        if self.inputs == "table" and not (integers and self.k <= LARGEST_TABLE_GROUP):
             raise ValueError(f"lmma: tables are of at most {LARGEST_TABLE_GROUP} integer activations")
-
-    @property
-    def engine(self) -> Engine:
-        """The array."""
-        return "array"
 
     @property
     def groups(self) -> int:
@@ -159,8 +150,9 @@ class Lmma(EngineInstruction):
         inputs, weights, *present = (storage.read(region) for region in self.reads(at))
         dtype = ELEMENT_DTYPES[self.accumulator]
         sums = self._products(inputs, weights).astype(dtype)
-        for accumulators in present:
-            sums = sums + accumulators.view(dtype).reshape(self.rows, self.columns)
+        with np.errstate(all="ignore"):
+            for accumulators in present:
+                sums = sums + accumulators.view(dtype).reshape(self.rows, self.columns)
         (target,) = self.writes(at)
         storage.write(target, np.ascontiguousarray(sums).reshape(1, -1).view(np.uint8))
 
@@ -172,8 +164,9 @@ class Lmma(EngineInstruction):
             return table_sums(entries, packed, self.n, weight)[:, : self.columns]
         values = unpack_activations(inputs, self.depth, ACTIVATION_TYPES[self.activation])
         matrix = unpack_weights(packed, self.n, self.k, weight)[: self.columns, : self.depth]
-        if weight.coding == "float":
-            product: np.ndarray = values.astype(np.float32) @ matrix.astype(np.float32).T
+        if self.accumulator == "fp32":
+            with np.errstate(all="ignore"):
+                product: np.ndarray = values.astype(np.float32) @ matrix.astype(np.float32).T
             return product
         # float64 holds every partial sum of 8-bit integers exactly: 2^14 * 2^24 is far below 2^53.
         exact: np.ndarray = (values.astype(np.float64) @ matrix.astype(np.float64).T).astype(np.int64)
@@ -191,6 +184,7 @@ class Scale(EngineInstruction):
 
     OPCODE: ClassVar[int] = 0x22
     MNEMONIC: ClassVar[str] = "scale"
+    ENGINE = "scale"
 
     granularity: str = flag("row", "group", "whether to add to the result")
     rule: str = flag("multiply", "divide", "what to do with the row's scale")
@@ -201,11 +195,6 @@ class Scale(EngineInstruction):
     row_scales: int = pointer("where the row scales lie")
     rows: int = number(SIZE_BITS, "rows", least=1)
     columns: int = number(SIZE_BITS, "columns", least=1)
-
-    @property
-    def engine(self) -> Engine:
-        """The scale engine."""
-        return "scale"
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """Accumulators, both scales and, where it adds to it, the result."""

@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "ADDRESS_BITS",
+    "MOST_TOKENS",
     "POINTERS",
     "TOKENS",
     "Operand",
@@ -25,6 +26,8 @@ POINTERS = 32
 """Address registers of the front end."""
 TOKENS = 16
 """Token counters."""
+MOST_TOKENS = 255
+"""Tokens that a counter holds; another one is an error of the program."""
 ADDRESS_BITS = 48
 
 METADATA_KEY = "operand"

@@ -9,7 +9,7 @@ import numpy as np
 
 from isa.instructions.base import Addresses, EngineInstruction, Region, Storage
 from isa.instructions.operands import choice, flag, number, pointer
-from isa.instructions.types import ELEMENT_DTYPES, ELEMENT_TYPES, SCRATCHPADS, Engine, Space
+from isa.instructions.types import ELEMENT_DTYPES, ELEMENT_TYPES, SCRATCHPADS, Space
 
 __all__ = ["Load", "Store"]
 
@@ -23,6 +23,7 @@ class Load(EngineInstruction):
 
     OPCODE: ClassVar[int] = 0x10
     MNEMONIC: ClassVar[str] = "load"
+    ENGINE = "load"
 
     space: Space = choice(3, SCRATCHPADS, "the scratchpad")
     source: int = pointer("where the first row lies in memory")
@@ -30,11 +31,6 @@ class Load(EngineInstruction):
     rows: int = number(SIZE_BITS, "rows", least=1)
     row_bytes: int = number(SIZE_BITS, "bytes of a row", least=1)
     pitch_bytes: int = number(PITCH_BITS, "from one row in memory to the next, in bytes")
-
-    @property
-    def engine(self) -> Engine:
-        """The load engine."""
-        return "load"
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """The rows in memory."""
@@ -55,11 +51,13 @@ class Store(EngineInstruction):
     """Takes rows of elements without gaps from a scratchpad, converts them, and writes them to memory or to the
     activation scratchpad, where they replace what is there or are added to it.
 
-    Integers wrap around in 32 bits; floats are added in the type that is written, after conversion to it.
+    Elements are added in the type that is written, after conversion to it: integers wrap around in its bits, floats
+    round to even. Integers may become floats, floats never integers.
     """
 
     OPCODE: ClassVar[int] = 0x11
     MNEMONIC: ClassVar[str] = "store"
+    ENGINE = "store"
 
     space: Space = choice(1, ("memory", "activation"), "where to")
     mode: str = flag("overwrite", "accumulate", "whether to add to what is there")
@@ -72,10 +70,11 @@ class Store(EngineInstruction):
     columns: int = number(SIZE_BITS, "elements of a row", least=1)
     pitch_bytes: int = number(PITCH_BITS, "from one row to the next where they are written, in bytes")
 
-    @property
-    def engine(self) -> Engine:
-        """The store engine."""
-        return "store"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # What becomes of a float that an integer cannot hold differs from machine to machine.
+        if self.element.startswith("fp") and self.result.startswith("int"):
+            raise ValueError(f"store: floats are not written as integers, found {self.element} to {self.result}")
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """The elements; where they are added, also what is there."""

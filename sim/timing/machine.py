@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cost_models import component
 from isa import InputError
+from isa.instructions.types import Space
+from sim.timing.dram import Dram, Timings
 from sim.timing.units import ComputeUnit, Part, VectorUnit
 
 __all__ = [
@@ -31,17 +34,36 @@ __all__ = [
 
 _SHIPPED = Path(__file__).parent.parent / "machines"
 _LARGEST_FILE_BYTES = 1 << 20
+# What machine files call the scratchpads of instructions.
+_SCRATCHPADS: dict[Space, str] = {
+    "activation": "activation",
+    "weight": "weight",
+    "table": "table",
+    "accumulator": "output",
+    "scale": "scale",
+}
 
 Bytes = Annotated[int, Field(strict=True, ge=256, le=1 << 34)]
 
 
 class Buffers(BaseModel):
-    """Scratchpads, each double-buffered: one half is filled or drained while the array works on the other.
+    """Scratchpads. A tile that is followed by another has two places, so that one is filled or drained while the array
+    works on the other.
 
     Parameters
     ----------
     activation_bytes, weight_bytes, output_bytes : int
         Sizes; an activation that fits half its scratchpad stays there between operations.
+    table_bytes : int
+        Tables of activations; 0 for arrays that look up none.
+    scale_bytes : int
+        Scales of rows and columns.
+    banks : int
+        Of every scratchpad, each with one port.
+    port_bytes : int, optional
+        Width of that port: bytes a cycle. None: as wide as the array and the memory channel ever need.
+    move_bytes : int
+        Bytes a cycle from the output to the activation scratchpad, for results that stay on chip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,26 +71,11 @@ class Buffers(BaseModel):
     activation_bytes: Bytes
     weight_bytes: Bytes
     output_bytes: Bytes
-
-
-class Dram(BaseModel):
-    """One memory channel, shared by loads and stores.
-
-    Parameters
-    ----------
-    technology : str
-        Sets the energy (see `cost_models`).
-    bandwidth_gb_per_second : float
-        10^9 bytes a second.
-    latency_ns : float
-        From a request to its first byte; hidden behind other transfers when those are pending.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    technology: Literal["ddr4-3200", "lpddr4-2400", "hbm2"]
-    bandwidth_gb_per_second: Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
-    latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+    table_bytes: Annotated[int, Field(strict=True, ge=0, le=1 << 34)] = 0
+    scale_bytes: Bytes = 65536
+    banks: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
+    port_bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] | None = None
+    move_bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 128
 
 
 class Machine(BaseModel):
@@ -81,6 +88,10 @@ class Machine(BaseModel):
     clock_ghz : float
     technology_nm : int
         The node of the cost figures: 28, the only one with figures so far. Reports mark components of other nodes.
+    cores : int
+        Equal cores that share the memory, each with the arrays and scratchpads below.
+    queue_depth : int
+        Instructions that wait in the queue of each engine.
     compute, vector, buffers, dram
         The parts; `compute.kind` selects the array.
     """
@@ -92,6 +103,8 @@ class Machine(BaseModel):
     family: Literal["accelerator"] = "accelerator"
     clock_ghz: Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
     technology_nm: Literal[28]
+    cores: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    queue_depth: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
     compute: ComputeUnit
     vector: VectorUnit
     buffers: Buffers
@@ -108,18 +121,26 @@ class Machine(BaseModel):
         return round(self.dram.latency_ns * self.clock_ghz)
 
     @cached_property
+    def memory_timings(self) -> Timings:
+        """The DRAM in cycles of this machine's clock."""
+        return self.dram.timings(self.clock_ghz)
+
+    def scratchpad_bytes(self, space: Space) -> int:
+        """Size of a scratchpad, by the name that instructions use."""
+        size: int = getattr(self.buffers, f"{_SCRATCHPADS[space]}_bytes")
+        return size
+
+    @cached_property
     def parts(self) -> Mapping[str, Part]:
         """Every component of the machine by the name that actions use."""
         buffers = {
-            name: Part(component("sram", bytes=getattr(self.buffers, field)))
-            for name, field in (
-                ("activation_buffer", "activation_bytes"),
-                ("weight_buffer", "weight_bytes"),
-                ("output_buffer", "output_bytes"),
-            )
+            f"{name}_buffer": Part(component("sram", bytes=size))
+            for name in _SCRATCHPADS.values()
+            if (size := getattr(self.buffers, f"{name}_bytes"))
         }
-        dram = {"dram": Part(component("dram", technology=self.dram.technology))}
-        return {**self.compute.parts(), **self.vector.parts(), **buffers, **dram}
+        core = {**self.compute.parts(), **self.vector.parts(), **buffers}
+        parts = {name: replace(part, count=part.count * self.cores) for name, part in core.items()}
+        return {**parts, "dram": Part(component("dram", technology=self.dram.technology))}
 
     @property
     def area_um2(self) -> float:

@@ -22,11 +22,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cost_models import Component, component
 from isa import Format
+from isa.instructions.types import ACTIVATION_TYPES, WEIGHT_TYPES, ActivationType, WeightType
+from isa.program import UnitKind
+from isa.recoding import twos_complement_bits
 from sim.timing.terms import booth_terms, dense_terms, windowed_maxima
 
-__all__ = ["ArrayUnit", "BitSerialArray", "ComputeUnit", "LutArray", "MacArray", "Part", "PassCycles", "VectorUnit"]
+__all__ = [
+    "ArrayUnit",
+    "BitSerialArray",
+    "ComputeUnit",
+    "LutArray",
+    "MacArray",
+    "Part",
+    "PassCycles",
+    "Precompute",
+    "VectorUnit",
+]
 
 Lanes = Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+Precompute = Literal["fused", "separate", "none"]
 PassCycles = NDArray[np.int64]
 """Cycles of passes, int64 broadcastable over [row blocks, column blocks, windows of K groups]; a window is
 `groups_per_window` consecutive passes along the inputs."""
@@ -72,21 +86,33 @@ class ArrayUnit(BaseModel, ABC):
         """Whether the unit multiplies these formats."""
         return activations.kind == weights.kind == "integer" and max(activations.bits, weights.bits) <= 8
 
-    def stored_weight_bits(self, weights: Format) -> int:
-        """Bits that a weight takes in memory and scratchpad."""
-        return weights.bits
+    @property
+    @abstractmethod
+    def unit_kind(self) -> UnitKind:
+        """What programs call the unit."""
+
+    @property
+    def looks_up_tables(self) -> bool:
+        """Whether it multiplies tables of activations, and not activations."""
+        return False
+
+    def weight_type(self, weights: Format) -> WeightType:
+        """The type that weights of a format are stored in, in memory and scratchpad."""
+        if max(weights.codes) == 1:
+            return WEIGHT_TYPES["ternary" if 0 in weights.codes else "binary"]
+        return WEIGHT_TYPES[f"int{twos_complement_bits(weights.codes)}"]
+
+    def activation_type(self, activations: Format) -> ActivationType:
+        """The type that activations of a format are stored in."""
+        return ACTIVATION_TYPES[f"int{twos_complement_bits(activations.codes)}"]
 
     @abstractmethod
-    def pass_cycles(self, weights: Format) -> int:
+    def pass_cycles(self, weight_bits: int) -> int:
         """Cycles of one pass when nothing is skipped."""
 
     def lane_cycles(self, macs: int, weights: Format) -> int:
         """Lane-cycles that `macs` products need when nothing is skipped: the numerator of utilization."""
-        return macs * self.pass_cycles(weights)
-
-    def limiting_stage(self, weights: Format) -> str:  # noqa: ARG002  (most units have one stage only)
-        """The part of the unit that sets `pass_cycles`."""
-        return "array"
+        return macs * self.pass_cycles(self.weight_type(weights).bits)
 
     @property
     def serial_operand(self) -> Literal["none", "activations", "weights"]:
@@ -103,8 +129,8 @@ class ArrayUnit(BaseModel, ABC):
         """The unit's parts, by the name that actions use."""
 
     @abstractmethod
-    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:
-        """Counts of `component.action` for cycles in which the array works, and for its passes."""
+    def actions(self, busy_cycles: int) -> dict[str, int]:
+        """Counts of `component.action` for cycles in which the array works."""
 
 
 class MacArray(ArrayUnit):
@@ -114,11 +140,17 @@ class MacArray(ArrayUnit):
     kind: Literal["mac"]
     weight_storage_bits: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
 
-    def stored_weight_bits(self, weights: Format) -> int:
-        """Bits that a weight takes: the multiplier's width, or the format's if that is more."""
-        return max(self.weight_storage_bits, weights.bits)
+    @property
+    def unit_kind(self) -> UnitKind:
+        """A multiply-accumulate array."""
+        return "mac"
 
-    def pass_cycles(self, weights: Format) -> int:  # noqa: ARG002  (a multiplier takes any code in one cycle)
+    def weight_type(self, weights: Format) -> WeightType:
+        """Integers of the multiplier's width, or the format's if that is more."""
+        stored = super().weight_type(weights)
+        return stored if stored.bits >= self.weight_storage_bits else WEIGHT_TYPES[f"int{self.weight_storage_bits}"]
+
+    def pass_cycles(self, weight_bits: int) -> int:  # noqa: ARG002  (a multiplier takes any code in one cycle)
         """One cycle."""
         return 1
 
@@ -126,15 +158,15 @@ class MacArray(ArrayUnit):
         """The array."""
         return {"mac_array": Part(component("int8_mac_array", lanes=self.lanes))}
 
-    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int) -> dict[str, int]:
         """Every lane of a working array multiplies."""
         return {"mac_array.multiply_accumulate": busy_cycles * self.lanes}
 
 
 class LutArray(ArrayUnit):
     """LUT tensor core (LUT Tensor Core, ISCA 2025, section 3): tables of 2^(K-1) entries of M activation groups, each
-    broadcast to N multiplexers; weights bit-serial, one plane a cycle; a precompute unit makes the M tables of the next
-    pass while the planes of the present one are looked up.
+    broadcast to N multiplexers; weights bit-serial, one plane a cycle. A precompute unit makes tables ahead of the
+    array and puts them into the table scratchpad.
 
     Parameters
     ----------
@@ -142,6 +174,10 @@ class LutArray(ArrayUnit):
         Most weight bit planes.
     tables_per_cycle : int
         Throughput of the precompute unit.
+    precompute : {"fused", "separate", "none"}
+        When tables are made. `fused`: once, when the activations arrive, for all products that read them (the paper's
+        operator fusion); `separate`: once, by a program that writes them to memory, from where each product loads them;
+        `none`: by each product, anew for every N columns.
     """
 
     kind: Literal["lut"]
@@ -149,27 +185,26 @@ class LutArray(ArrayUnit):
     activation_bits: Literal[8] = 8
     largest_weight_bits: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
     tables_per_cycle: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 2
+    precompute: Precompute = "fused"
 
     def supports(self, activations: Format, weights: Format) -> bool:
         """Integer activations and weights of at most the unit's widths."""
         widths = activations.bits <= self.activation_bits and weights.bits <= self.largest_weight_bits
         return activations.kind == weights.kind == "integer" and widths
 
-    def pass_cycles(self, weights: Format) -> int:
-        """One cycle a bit plane, or as long as the precompute unit takes for the next M tables."""
-        return max(weights.bits, self._precompute_cycles)
-
-    def limiting_stage(self, weights: Format) -> str:
-        """The precompute unit, if lookups have to wait for it."""
-        return "precompute" if self._precompute_cycles > weights.bits else "array"
-
-    def lane_cycles(self, macs: int, weights: Format) -> int:
-        """One lane-cycle a bit plane: waiting for tables is no work."""
-        return macs * weights.bits
+    @property
+    def unit_kind(self) -> UnitKind:
+        """A table lookup array."""
+        return "lut"
 
     @property
-    def _precompute_cycles(self) -> int:
-        return -(-self.m // self.tables_per_cycle)
+    def looks_up_tables(self) -> bool:
+        """It does."""
+        return True
+
+    def pass_cycles(self, weight_bits: int) -> int:
+        """One cycle a bit plane."""
+        return weight_bits
 
     def parts(self) -> Mapping[str, Part]:
         """Tables with multiplexers and accumulators, and as many table builders as work at a time."""
@@ -177,10 +212,9 @@ class LutArray(ArrayUnit):
         array = component("lut_array", m=self.m, n=self.n, k=self.k)
         return {"lut_array": Part(array), "precompute": Part(builder, self.tables_per_cycle)}
 
-    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
-        """M·N lookups a bit plane of every pass (waiting for tables is none), M tables a pass."""
-        lookups = passes * weights.bits * self.m * self.n
-        return {"lut_array.lookup": lookups, "precompute.table": passes * self.m}
+    def actions(self, busy_cycles: int) -> dict[str, int]:
+        """M·N lookups a cycle."""
+        return {"lut_array.lookup": busy_cycles * self.m * self.n}
 
 
 class BitSerialArray(ArrayUnit):
@@ -216,9 +250,14 @@ class BitSerialArray(ArrayUnit):
         """The skipped operand, if terms are skipped at all."""
         return self.serial if self.skips_zero_terms else "none"
 
-    def pass_cycles(self, weights: Format) -> int:
+    @property
+    def unit_kind(self) -> UnitKind:
+        """A term-serial array."""
+        return "bit-serial"
+
+    def pass_cycles(self, weight_bits: int) -> int:
         """Terms of the widest code of the serial operand."""
-        return dense_terms(weights.bits if self.serial == "weights" else self.activation_bits)
+        return dense_terms(weight_bits if self.serial == "weights" else self.activation_bits)
 
     def operand_cycles(self, codes: NDArray[np.int8], source: Format) -> tuple[PassCycles, int]:
         """Cycles of windows from real codes [rows or columns, inputs], and non-zero terms."""
@@ -232,7 +271,7 @@ class BitSerialArray(ArrayUnit):
         """The array."""
         return {"bit_serial_array": Part(component("bit_serial_array", lanes=self.lanes))}
 
-    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int) -> dict[str, int]:
         """Every lane of a working array counts, waiting ones too: nothing published says what gating would save."""
         return {"bit_serial_array.lane_cycle": busy_cycles * self.lanes}
 
@@ -248,11 +287,21 @@ class VectorUnit(ArrayUnit):
         """Floats of at most 16 bits, and integers, which it converts."""
         return all(value.kind == "integer" or value.bits <= 16 for value in (activations, weights))
 
-    def limiting_stage(self, weights: Format) -> str:  # noqa: ARG002
-        """The lanes."""
+    @property
+    def unit_kind(self) -> UnitKind:
+        """The vector unit."""
         return "vector"
 
-    def pass_cycles(self, weights: Format) -> int:  # noqa: ARG002  (all formats are FP16 inside)
+    def weight_type(self, weights: Format) -> WeightType:
+        """Codes of as many bits as the format's, which the unit converts to FP16. Where codes are no integers (8-bit
+        floats in a KV cache), a program has their size and not their values."""
+        return WEIGHT_TYPES[f"int{weights.bits}" if 2 <= weights.bits <= 8 else "fp16"]
+
+    def activation_type(self, activations: Format) -> ActivationType:
+        """As `weight_type`."""
+        return ACTIVATION_TYPES[f"int{activations.bits}" if activations.bits <= 8 else "fp16"]
+
+    def pass_cycles(self, weight_bits: int) -> int:  # noqa: ARG002  (all formats are FP16 inside)
         """One cycle."""
         return 1
 
@@ -260,7 +309,7 @@ class VectorUnit(ArrayUnit):
         """The lanes."""
         return {"vector_unit": Part(component("vector_unit", lanes=self.n))}
 
-    def actions(self, busy_cycles: int, passes: int, weights: Format) -> dict[str, int]:  # noqa: ARG002
+    def actions(self, busy_cycles: int) -> dict[str, int]:
         """Every lane of a working unit."""
         return {"vector_unit.operation": busy_cycles * self.n}
 

@@ -1,0 +1,88 @@
+"""Where the operands of a matrix product lie: in memory, one buffer after the other, or on chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isa.layouts import ENTRY_BYTES, group_bytes, row_bytes
+from isa.program import Buffer, Role
+from sim.timing.nest import ROW_SCALE_BYTES
+from sim.timing.product import MatrixProduct
+from sim.timing.units import ArrayUnit
+
+__all__ = ["ALIGNMENT_BYTES", "MemoryMap", "memory_map"]
+
+ALIGNMENT_BYTES = 8192
+"""Buffers begin at multiples of this: a DRAM page of most technologies."""
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Buffers of a product by role, and the sizes that addresses are made of.
+
+    Parameters
+    ----------
+    buffers : tuple of Buffer
+    input_row_bytes, table_row_bytes, block_bytes, result_row_bytes : int
+        From one row of activations (tables, results) to the next, and from one block of N columns of weights to the
+        next.
+    scale_row_bytes : int
+        From the column scales of one group of inputs to those of the next.
+    """
+
+    buffers: tuple[Buffer, ...]
+    input_row_bytes: int
+    table_row_bytes: int
+    block_bytes: int
+    result_row_bytes: int
+    scale_row_bytes: int
+
+    def address(self, role: Role) -> int:
+        """Where the buffer of a role begins."""
+        return next(buffer.address for buffer in self.buffers if buffer.role == role)
+
+    def copy_bytes(self, role: Role, copies: int) -> int:
+        """Bytes of one copy in the buffer of a role."""
+        return next(buffer.size_bytes for buffer in self.buffers if buffer.role == role) // copies
+
+
+def memory_map(unit: ArrayUnit, product: MatrixProduct, tile_n: int, result_address: int) -> MemoryMap:
+    """The memory map of a product on a unit.
+
+    Parameters
+    ----------
+    tile_n : int
+        Columns of a tile: so many copies of a tensor's one scale are there.
+    result_address : int
+        Where results go in the activation scratchpad, if they stay on chip.
+    """
+    blocks, groups = -(-product.n // unit.n), -(-product.k // unit.k)
+    inputs = row_bytes(product.k, product.activation.bits)
+    block = groups * group_bytes(unit.n, unit.k, product.weight.bits)
+    tables = groups * (ENTRY_BYTES << unit.k - 1) if unit.looks_up_tables else 0
+    results = product.n * product.result_bytes
+    scaling, scale_row, scale_rows = product.scaling, 0, 0
+    if scaling is not None:
+        scale_row = (tile_n if scaling.granularity == "tensor" else product.n) * (2 if scaling.element == "fp16" else 4)
+        scale_rows = -(-product.k // scaling.group_size) if scaling.granularity == "group" else 1
+    sizes: list[tuple[Role, int, str]] = [
+        ("input", product.m * inputs, f"{product.activation.name} [copies, m, k], rows of whole bytes"),
+        ("weights", blocks * block, f"{product.weight.name} [copies, ⌈n/{unit.n}⌉, ⌈k/{unit.k}⌉, {unit.n} x {unit.k}]"),
+        ("tables", product.m * tables, "int16 [copies, m, groups, entries]"),
+        ("scales", scale_rows * scale_row, "of columns [copies, groups, n]"),
+        ("row_scales", product.m * ROW_SCALE_BYTES if scaling else 0, "fp32 [copies, m]"),
+        ("output", product.m * results, f"{product.result} [copies, m, n]"),
+    ]
+    buffers, address = [], 0
+    on_chip = {"input": product.input_on_chip, "output": product.output_on_chip}
+    for role, size, layout in sizes:
+        if not size:
+            continue
+        size_bytes = size * product.copies
+        if on_chip.get(role):
+            place = result_address if role == "output" else 0
+            buffers.append(Buffer(role, role, "activation", place, size_bytes, layout))
+            continue
+        buffers.append(Buffer(role, role, "memory", address, size_bytes, layout))
+        address += -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return MemoryMap(tuple(buffers), inputs, tables, block, results, scale_row)
