@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sim.evaluation import Result, simulate
     from sim.functional import GoldenModel, Sampler, generate, load_model, measure_perplexity, record_trace
     from sim.study.run import make_run, save_run
-    from sim.timing import Machine, Result, load_machine, shipped_machines, simulate
+    from sim.timing import Machine, load_machine, shipped_machines
     from workloads import Trace, load_trace, save_trace, shape_only_trace
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in ("sim.functional", "sim.timing", "workloads", "sim.study.run"):
+        for module in ("sim.functional", "sim.evaluation", "sim.timing", "workloads", "sim.study.run"):
             if hasattr(found := import_module(module), name):
                 return getattr(found, name)
     raise AttributeError(f"module 'sim' has no attribute {name!r}")

@@ -12,6 +12,7 @@ from sim.cli.catalog import list_command
 from sim.cli.check import check_command
 from sim.cli.files import convert_command, inspect_command
 from sim.cli.inference import generate_command, perplexity_command
+from sim.cli.isa import app as instruction_set
 from sim.cli.runs import run_command
 from sim.cli.simulation import fidelity_command, simulate_command
 from sim.cli.sweep import sweep
@@ -62,4 +63,5 @@ for _name, _command in (
     ("list", list_command),
 ):
     app.command(_name)(_command)
+app.add_typer(instruction_set, name="isa")
 app.add_typer(training, name="train")

@@ -65,7 +65,7 @@ def _machine(name: str) -> dict[str, Any]:
     machine = load_machine(name)
     return {
         "name": name,
-        "lanes": machine.compute.lanes,
+        "lanes": machine.lanes,
         "clock_ghz": machine.clock_ghz,
         "area_um2": machine.area_um2,
         "description": machine.description,

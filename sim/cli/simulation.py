@@ -23,9 +23,10 @@ from sim.cli.shapes import (
     say_what_leaves_the_array,
     workload_of,
 )
-from sim.timing import Machine, Result, load_machines, shipped_machines, simulate
-from sim.timing.fidelity import AGREEMENT, compare_fidelities
-from sim.timing.result import Fidelity
+from sim.evaluation import Result, simulate
+from sim.evaluation.fidelity import AGREEMENT, compare_fidelities
+from sim.evaluation.result import Fidelity
+from sim.timing import Machine, load_machines, shipped_machines
 from workloads import Trace
 
 __all__ = ["fidelity_command", "machine_table", "simulate_command"]
@@ -165,7 +166,7 @@ def _operation_table(result: Result) -> None:
             str(row["name"]),
             f"{row['count']:,}",
             f"{row['cycles']:,}",
-            f"{row['useful_lane_cycles'] / (row['cycles'] * result.machine.compute.lanes):.1%}",
+            f"{row['useful_lane_cycles'] / (row['cycles'] * result.machine.lanes):.1%}",
             f"{row['dram_read_bytes']:,}",
             f"{row['energy_pj'] * 1e-6:,.2f}",
             row["bound_by"],

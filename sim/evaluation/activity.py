@@ -6,11 +6,23 @@ from collections import Counter
 from collections.abc import Mapping
 
 from isa import InputError
+from isa.instructions import EngineInstruction, Lmma, Load, LutGen, Scale, Store
+from isa.instructions.base import Region
+from isa.program import Program
 from sim.timing.machine import Machine
 
 __all__ = ["MEMORIES", "Activity", "energy_per_action_pj", "total_energy_pj"]
 
-MEMORIES = ("dram", "activation_buffer", "weight_buffer", "output_buffer")
+MEMORIES = ("dram", "activation_buffer", "weight_buffer", "table_buffer", "output_buffer", "scale_buffer")
+_COMPONENTS = {
+    "memory": "dram",
+    "activation": "activation_buffer",
+    "weight": "weight_buffer",
+    "table": "table_buffer",
+    "accumulator": "output_buffer",
+    "scale": "scale_buffer",
+}
+_NOWHERE = {"source": 0, "target": 0, "weights": 0, "column_scales": 0, "row_scales": 0}
 
 
 class Activity:
@@ -36,6 +48,33 @@ class Activity:
         self.read(source, size_bytes)
         self.write(target, size_bytes)
 
+    def execute(self, program: Program) -> None:
+        """Everything that a program reads and writes, tables and scaling included; not what its array does.
+
+        An array reads its weights again for every M rows, and its inputs for every N columns.
+        """
+        for instruction, count in zip(program.instructions, program.repetitions(), strict=True):
+            if isinstance(instruction, EngineInstruction):
+                self._execute(instruction, count)
+
+    def _execute(self, instruction: EngineInstruction, count: int) -> None:
+        reads, writes = instruction.reads(_NOWHERE), instruction.writes(_NOWHERE)
+        again = dict.fromkeys(reads, 1)
+        match instruction:
+            case Lmma():
+                again[reads[0]] = -(-instruction.columns // instruction.n)
+                again[reads[1]] = -(-instruction.rows // instruction.m)
+            case LutGen():
+                self.actions["precompute.table"] += count * instruction.tables
+            case Scale():
+                self.actions["vector_unit.operation"] += count * instruction.rows * instruction.columns
+            case Load() | Store():
+                pass
+        for region in reads:
+            self.read(_component(region), count * region.size_bytes * again[region])
+        for region in writes:
+            self.write(_component(region), count * region.size_bytes)
+
     def memory_bytes(self) -> dict[str, int]:
         """Bytes read and written at each level, by the names of the result's columns."""
         return {
@@ -43,6 +82,10 @@ class Activity:
             for memory in MEMORIES
             for action in ("read", "write")
         }
+
+
+def _component(region: Region) -> str:
+    return _COMPONENTS[region.space]
 
 
 def energy_per_action_pj(machine: Machine) -> Mapping[str, float]:

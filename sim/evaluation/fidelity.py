@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sim.timing.result import Result
+from sim.evaluation.result import Result
 
 __all__ = ["AGREEMENT", "compare_fidelities"]
 

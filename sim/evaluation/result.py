@@ -12,16 +12,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sim.timing.activity import Activity
+from sim.evaluation.activity import Activity
 from sim.timing.machine import Machine
 
 __all__ = ["ACTION_PREFIX", "BOUNDS", "BYTE_COLUMNS", "RESULT_COLUMNS", "Fidelity", "Result"]
 
 Fidelity = Literal["analytic", "event"]
-BOUNDS = ("array", "vector", "precompute", "dram", "latency")
-"""What an operation's time is bound by: work of the array or the vector unit, table precompute, memory channel, or
-what is
-left when an operation is too short for any of them (memory latency and pipeline)."""
+BOUNDS = ("array", "vector", "precompute", "scale", "dram", "latency")
+"""What an operation's time is bound by: work of the array or the vector unit, table precompute, scaling of sums, memory
+channel, or what is left when an operation is too short for any of them (memory latency and pipeline)."""
 
 BYTE_COLUMNS = tuple(Activity().memory_bytes())
 RESULT_COLUMNS = (
@@ -103,7 +102,7 @@ class Result:
     @property
     def utilization(self) -> float:
         """Share of the array's lane-cycles, over the whole run, that did useful work (0 to 1)."""
-        return float(self.operations["useful_lane_cycles"].sum()) / (self.cycles * self.machine.compute.lanes)
+        return float(self.operations["useful_lane_cycles"].sum()) / (self.cycles * self.machine.lanes)
 
     def bound_by(self, phase: str | None = None) -> str | None:
         """What bounds most of the time, of a phase or of the run; None if there is no such phase."""
@@ -120,7 +119,7 @@ class Result:
         groups = self.operations.groupby(keys, observed=True, sort=False)
         table = groups[numbers].sum()
         table.insert(0, "count", groups.size())
-        lanes = table["cycles"] * self.machine.compute.lanes
+        lanes = table["cycles"] * self.machine.lanes
         table.insert(1, "utilization", table["useful_lane_cycles"] / lanes)
         longest = self.operations.loc[groups["cycles"].idxmax()].set_index(keys)["bound_by"]
         table.insert(2, "bound_by", longest)

@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sim.timing.activity import energy_per_action_pj, total_energy_pj
-from sim.timing.analytic import time_tiles, transfer_cycles
-from sim.timing.event import simulate_tiles
+from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
+from sim.evaluation.fusion import fused_groups, shared_out
+from sim.evaluation.result import ACTION_PREFIX, Fidelity, Result
+from sim.evaluation.timing import OperationTiming, TimeOperation, event_timing, in_closed_form
+from sim.evaluation.work import TracedOperation, Work, work_of
 from sim.timing.machine import Machine
-from sim.timing.result import ACTION_PREFIX, Fidelity, Result
-from sim.timing.tiles import Tiles, TileTiming
-from sim.timing.work import TracedOperation, Work, work_of
 from workloads.trace import SIZES, Trace
 
-__all__ = ["simulate"]
+__all__ = ["FIDELITIES", "simulate"]
 
-_FIDELITIES: dict[Fidelity, Callable[[Machine, Tiles, int], TileTiming]] = {
-    "analytic": time_tiles,
-    "event": simulate_tiles,
-}
+FIDELITIES: dict[Fidelity, TimeOperation] = {"analytic": in_closed_form, "event": event_timing}
 _SHAPE_KEYS = ("kind", *SIZES, "input_format", "weight_format", "output_format")
 _OPERATION_COLUMNS = [item.name for item in fields(TracedOperation)]
+# Columns that are not shared out among the operations of a fused product.
+_OF_ALL = ["bound_by", "utilization"]
 
 
 def simulate(
@@ -49,18 +47,19 @@ def simulate(
         If no unit supports an operation's formats, or the scratchpads cannot hold its smallest tile.
     """
     table = trace.operations
+    groups = fused_groups(machine, table)
+    firsts = np.flatnonzero(np.diff(groups, prepend=-1))
+    lowered = table.iloc[firsts].assign(n=np.add.reduceat(table["n"].to_numpy(), firsts))
     keys = [*_SHAPE_KEYS, *_value_keys(machine, trace)]
-    groups = table.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
-    _, first = np.unique(groups, return_index=True)
+    equal = lowered.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
+    _, distinct = np.unique(equal, return_index=True)
     energy = energy_per_action_pj(machine)
     timed = []
-    for row in table.iloc[first][_OPERATION_COLUMNS].itertuples(index=False, name=None):
-        timed.append(_timed_row(machine, work_of(machine, trace, TracedOperation(*row)), fidelity, energy))
-        progress(len(timed), len(first))
-    results = pd.DataFrame(timed)
-    actions = [name for name in results.columns if name.startswith(ACTION_PREFIX)]
-    results[actions] = results[actions].fillna(0).astype("int64")
-    results = results.astype({"bound_by": "category"}).take(groups).reset_index(drop=True)
+    for row in lowered.iloc[distinct][_OPERATION_COLUMNS].itertuples(index=False, name=None):
+        work = work_of(machine, trace, TracedOperation(*row))
+        timed.append(_timed_row(machine, work, FIDELITIES[fidelity](machine, work), energy))
+        progress(len(timed), len(distinct))
+    results = _spread(pd.DataFrame(timed), equal[groups], groups, table["n"].to_numpy())
     tokens = table[table["name"] == "embedding"].groupby("phase", observed=True)["m"].sum()
     return Result(
         machine=machine,
@@ -79,9 +78,28 @@ def _value_keys(machine: Machine, trace: Trace) -> tuple[str, ...]:
     return ("layer", "name") if machine.compute.serial_operand == "weights" else ("layer", "name", "first_row")
 
 
-def _timed_row(machine: Machine, work: Work, fidelity: Fidelity, energy: Mapping[str, float]) -> dict[str, Any]:
+def _spread(timed: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, columns: np.ndarray) -> pd.DataFrame:
+    """The results of distinct products, for every operation of the trace: its own, or its share of a fused one's."""
+    actions = [name for name in timed.columns if name.startswith(ACTION_PREFIX)]
+    timed[actions] = timed[actions].fillna(0).astype("int64")
+    results = timed.astype({"bound_by": "category"}).take(rows).reset_index(drop=True)
+    shared = np.bincount(groups)[groups] > 1
+    if not shared.any():
+        return results
+    own = columns / np.bincount(groups, weights=columns)[groups]
+    for name in results.columns.difference(_OF_ALL):
+        values = results[name].to_numpy()
+        if values.dtype == np.int64:
+            results[name] = np.where(shared, shared_out(values, groups, columns), values)
+        else:
+            results[name] = np.where(shared, values * own, values)
+    parts = ["fill_cycles", "compute_cycles", "stall_cycles", "drain_cycles"]
+    results["cycles"] = results[parts].sum(axis=1)
+    return results
+
+
+def _timed_row(machine: Machine, work: Work, timing: OperationTiming, energy: Mapping[str, float]) -> dict[str, Any]:
     """The result's columns for one operation."""
-    timing = _FIDELITIES[fidelity](machine, work.tiles, work.unit.pipeline_cycles)
     actions = work.activity.actions
     return {
         "cycles": timing.cycles,
@@ -91,20 +109,22 @@ def _timed_row(machine: Machine, work: Work, fidelity: Fidelity, energy: Mapping
         "drain_cycles": timing.drain_cycles,
         "bound_by": _bound(machine, work, timing),
         "useful_lane_cycles": work.useful_lane_cycles,
-        "utilization": work.useful_lane_cycles / (timing.cycles * machine.compute.lanes),
+        "utilization": work.useful_lane_cycles / (timing.cycles * machine.lanes),
         **work.activity.memory_bytes(),
         "energy_pj": total_energy_pj(energy, actions),
         **{ACTION_PREFIX + name: count for name, count in actions.items()},
     }
 
 
-def _bound(machine: Machine, work: Work, timing: TileTiming) -> str:
+def _bound(machine: Machine, work: Work, timing: OperationTiming) -> str:
     """The resource that is busy longest; latency, if the operation is too short for any to matter."""
-    moved = work.tiles.load_bytes, work.tiles.store_bytes
-    transfers = sum(int(transfer_cycles(machine, sizes).sum()) for sizes in moved)
+    latency = round(machine.memory_timings.latency_cycles) if timing.memory_cycles else 0
+    on_vector = work.unit.unit_kind == "vector"
     busy = {
-        work.stage: timing.compute_cycles,
-        "dram": transfers,
-        "latency": (machine.dram_latency_cycles if transfers else 0) + work.unit.pipeline_cycles,
+        "vector" if on_vector else "array": timing.compute_cycles,
+        "precompute": timing.table_cycles,
+        "scale": timing.scale_cycles,
+        "dram": timing.memory_cycles,
+        "latency": latency + work.unit.pipeline_cycles,
     }
     return max(busy, key=lambda name: busy[name])

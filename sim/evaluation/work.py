@@ -1,10 +1,9 @@
-"""What an operation of a trace is on a machine: which unit runs it, in which tiles, and what it moves and does.
+"""What an operation of a trace is on a machine: which unit runs it, as which programs or stream, and what it does.
 
 `mpgemm` runs on the array if that supports the formats, else on the vector unit; `gemm` and `attention` run on the
-vector unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Rescaling
-of accumulators (one operation an output) follows the array on the vector unit and is assumed to be hidden behind it.
-Tensors that fit half the activation scratchpad stay on chip between operations, each judged by itself; weights come
-from DRAM, the KV cache goes there and comes back. Gains of norms, biases and position tables are not counted.
+vector unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Tensors that
+fit half the activation scratchpad stay on chip between operations, each judged by itself; weights come from DRAM, the
+KV cache goes there and comes back. Gains of norms, biases and position tables are not counted.
 """
 
 from __future__ import annotations
@@ -12,16 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isa import Format, InputError, format_named
-from sim.timing.activity import Activity
+from sim.evaluation.activity import Activity
+from sim.evaluation.operand_cycles import lmma_cycles
+from sim.lowering import Lowered, lower
 from sim.timing.machine import Machine
-from sim.timing.mapping import ACCUMULATOR_BYTES, map_matrix, map_stream, stays_on_chip
-from sim.timing.tiles import Tiles
-from sim.timing.tiling import ArrayJob, MatrixProduct, Tiling
+from sim.timing.nest import Int64
+from sim.timing.product import MatrixProduct, Scaling
+from sim.timing.streams import PLACES, Stream, map_stream
 from sim.timing.units import ArrayUnit, PassCycles
 from workloads.operations import MATRIX_KINDS, Operation
 from workloads.trace import Trace
 
-__all__ = ["TracedOperation", "Work", "work_of"]
+__all__ = ["TracedOperation", "Work", "matrix_product", "unit_for", "work_of"]
 
 # Operations for each output element, one a lane and cycle. norm: square and sum, scale, gain; quantize: maximum,
 # scale, round; rope: two products, one sum; softmax: maximum, subtract and exponent, sum, divide; elementwise:
@@ -36,7 +37,6 @@ _VECTOR_OPERATIONS = {
     "elementwise": 3,
     "residual": 1,
 }
-_RESCALE_OPERATIONS = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TracedOperation(Operation):
     first_row: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Work:
     """An operation on a machine.
 
@@ -54,17 +54,17 @@ class Work:
     ----------
     unit : ArrayUnit
         What computes it.
-    stage : str
-        The part of the unit that its compute cycles are spent in (a value of `BOUNDS`).
-    tiles : Tiles
+    body : Lowered or Stream
+    lmma_cycles : tuple of int64 arrays, optional
+        For every core, the cycles of each `lmma` in order of execution, from real operand values; dense otherwise.
     useful_lane_cycles : int
         Lane-cycles of the array (not of the vector unit) that did useful work.
     activity : Activity
     """
 
     unit: ArrayUnit
-    stage: str
-    tiles: Tiles
+    body: Lowered | Stream
+    lmma_cycles: tuple[Int64, ...] | None
     useful_lane_cycles: int
     activity: Activity
 
@@ -74,6 +74,60 @@ def work_of(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
     if operation.kind in MATRIX_KINDS:
         return _matrix_work(machine, trace, operation)
     return _stream_work(machine, operation)
+
+
+def unit_for(machine: Machine, operation: Operation) -> ArrayUnit:
+    """The unit that computes a matrix product; `InputError` if none supports its formats."""
+    weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
+    if operation.kind == "mpgemm" and machine.compute.supports(activations, weights):
+        return machine.compute
+    if machine.vector.supports(activations, weights):
+        return machine.vector
+    expected = "formats that the machine's array or vector unit supports"
+    raise InputError(f"machine {machine.name}", operation.name, f"{activations.name} x {weights.name}", expected)
+
+
+def matrix_product(machine: Machine, unit: ArrayUnit, operation: Operation) -> MatrixProduct:
+    """The product that an operation asks of a unit."""
+    weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
+    activation, weight = unit.activation_type(activations), unit.weight_type(weights)
+    output_bits = _bits(operation.output_format)
+    inputs = operation.batch * operation.m * -(-operation.k * activation.bits // 8)
+    outputs = operation.batch * operation.m * operation.n * output_bits // 8
+    integers = not activation.floating and weight.coding != "float"
+    return MatrixProduct(
+        m=operation.m,
+        k=operation.k,
+        n=operation.n,
+        copies=operation.batch,
+        activation=activation,
+        weight=weight,
+        result="fp16" if output_bits <= 16 else "fp32",
+        scaling=_scaling(unit, activations, weights) if integers and operation.kind == "mpgemm" else None,
+        input_on_chip=_stays_on_chip(machine, inputs),
+        output_on_chip=_stays_on_chip(machine, outputs),
+    )
+
+
+def _scaling(unit: ArrayUnit, activations: Format, weights: Format) -> Scaling | None:
+    """How sums become real numbers. Groups that the array cannot sum over by themselves are scaled as rows."""
+    granularity = weights.granularity
+    if granularity == "none":
+        return None
+    grouped = granularity == "group"
+    if grouped and weights.group_size % unit.k:
+        granularity, grouped = "row", False
+    return Scaling(
+        granularity=granularity,
+        group_size=weights.group_size if grouped else 0,
+        rule=activations.scale_rule,
+        element="fp16" if granularity != "tensor" and weights.scale_type.bits <= 16 else "fp32",
+    )
+
+
+def _stays_on_chip(machine: Machine, size_bytes: int) -> bool:
+    """Whether a tensor is kept in the activation scratchpad between operations: it fits one half of it."""
+    return size_bytes <= machine.buffers.activation_bytes // PLACES
 
 
 def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
@@ -86,8 +140,8 @@ def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
     # A sum or a gate reads two tensors of its output's size, the cache's update keys and values: each is on chip or
     # not.
     tensors = 2 if operation.kind == "cache" else max(1, operation.k // operation.n)
-    inputs_on_chip = operation.kind != "embedding" and stays_on_chip(machine, input_bytes // tensors)
-    outputs_on_chip = operation.kind != "cache" and stays_on_chip(machine, output_bytes)
+    inputs_on_chip = operation.kind != "embedding" and _stays_on_chip(machine, input_bytes // tensors)
+    outputs_on_chip = operation.kind != "cache" and _stays_on_chip(machine, output_bytes)
     count = elements * operation.n * _operations_an_output(operation)
     cycles = -(-count // unit.n)
     loads = 0 if inputs_on_chip else input_bytes
@@ -100,29 +154,26 @@ def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
         activity.write("dram", stores)
     else:
         activity.move("activation_buffer", "dram", stores)
-    activity.count(unit.actions(cycles, 0, format_named(operation.output_format)))
-    return Work(unit, "vector", map_stream(machine, loads, cycles, stores), 0, activity)
+    activity.count(unit.actions(cycles))
+    return Work(unit, map_stream(machine, loads, cycles, stores), None, 0, activity)
 
 
 def _matrix_work(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
-    weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
-    unit: ArrayUnit = machine.vector
-    if operation.kind == "mpgemm" and machine.compute.supports(activations, weights):
-        unit = machine.compute
-    elif not unit.supports(activations, weights):
-        expected = "formats that the machine's array or vector unit supports"
-        raise InputError(f"machine {machine.name}", operation.name, f"{activations.name} x {weights.name}", expected)
-    product = _product(machine, unit, operation, activations, weights)
-    pass_cycles, useful = _value_dependence(unit, trace, operation, activations, weights)
-    job = ArrayJob(unit, product, weights, pass_cycles)
-    tiling = map_matrix(machine, job)
-    activity = _matrix_activity(unit, product, tiling)
-    activity.count(unit.actions(product.copies * job.busy_cycles, product.copies * job.passes, weights))
-    if unit is machine.compute:
-        rescales = product.copies * product.m * product.n * _RESCALE_OPERATIONS
-        activity.count({"vector_unit.operation": rescales})
-    lane_cycles = useful if unit is machine.compute else 0
-    return Work(unit, unit.limiting_stage(weights), tiling.tiles, lane_cycles, activity)
+    unit = unit_for(machine, operation)
+    on_array = unit is machine.compute
+    product = matrix_product(machine, unit, operation)
+    if product.scaling is not None and product.scaling.granularity == "group":
+        unit = unit.within_groups(product.scaling.group_size)
+    pass_cycles, useful = _value_dependence(unit, trace, operation)
+    lowered = lower(machine, unit, product)
+    activity = Activity()
+    for program in (*lowered.programs, *([lowered.tables.program] if lowered.tables else [])):
+        activity.execute(program)
+    cycles = None if pass_cycles is None else lmma_cycles(lowered, pass_cycles)
+    dense = sum(int(nest.passes) for nest in lowered.nests) * unit.pass_cycles(product.weight.bits)
+    busy = dense if cycles is None else sum(int(core.sum()) for core in cycles)
+    activity.count(unit.actions(busy))
+    return Work(unit, lowered, cycles, useful if on_array else 0, activity)
 
 
 def _operations_an_output(operation: Operation) -> int:
@@ -132,29 +183,9 @@ def _operations_an_output(operation: Operation) -> int:
     return _VECTOR_OPERATIONS[operation.kind]
 
 
-def _product(
-    machine: Machine, unit: ArrayUnit, operation: TracedOperation, activations: Format, weights: Format
-) -> MatrixProduct:
-    output_bits = _bits(operation.output_format)
-    inputs = operation.batch * operation.m * operation.k * activations.bits // 8
-    outputs = operation.batch * operation.m * operation.n * output_bits // 8
-    return MatrixProduct(
-        m=operation.m,
-        k=operation.k,
-        n=operation.n,
-        copies=operation.batch,
-        input_bits=activations.bits,
-        weight_bits=unit.stored_weight_bits(weights),
-        output_bits=output_bits,
-        input_on_chip=stays_on_chip(machine, inputs),
-        output_on_chip=stays_on_chip(machine, outputs),
-    )
-
-
-def _value_dependence(
-    unit: ArrayUnit, trace: Trace, operation: TracedOperation, activations: Format, weights: Format
-) -> tuple[PassCycles | None, int]:
+def _value_dependence(unit: ArrayUnit, trace: Trace, operation: TracedOperation) -> tuple[PassCycles | None, int]:
     """Cycles of every pass from recorded operands (None: dense), and useful lane-cycles."""
+    weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
     macs = operation.batch * operation.m * operation.k * operation.n
     if trace.operands is None or unit.serial_operand == "none":
         return None, unit.lane_cycles(macs, weights)
@@ -164,28 +195,6 @@ def _value_dependence(
     codes = trace.activation_codes(operation.layer, operation.name, operation.first_row, operation.m)
     cycles, terms = unit.operand_cycles(codes, activations)
     return cycles, terms * operation.n
-
-
-def _matrix_activity(unit: ArrayUnit, product: MatrixProduct, tiling: Tiling) -> Activity:
-    """Traffic of all copies: weights are read again for every row block, activations for every column block; partial
-    sums leave the array between tiles of the inputs, and the finished ones once more on their way out."""
-    activity = Activity()
-    row_blocks, column_blocks = -(-product.m // unit.m), -(-product.n // unit.n)
-    input_bytes = product.copies * product.m * product.k * product.input_bits // 8
-    weight_bytes = -(-product.copies * product.k * product.n * product.weight_bits // 8)
-    output_bytes = product.copies * product.m * product.n * product.output_bits // 8
-    sums_bytes = product.copies * product.m * product.n * ACCUMULATOR_BYTES
-    activity.move("dram", "weight_buffer", tiling.weight_load_bytes)
-    activity.move("dram", "activation_buffer", tiling.input_load_bytes)
-    activity.read("weight_buffer", weight_bytes * row_blocks)
-    activity.read("activation_buffer", input_bytes * column_blocks)
-    activity.write("output_buffer", sums_bytes * tiling.input_tiles)
-    activity.read("output_buffer", sums_bytes * tiling.input_tiles)
-    if product.output_on_chip:
-        activity.write("activation_buffer", output_bytes)
-    else:
-        activity.write("dram", output_bytes)
-    return activity
 
 
 def _bits(format_name: str) -> int:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sim.evaluation import simulate
 from sim.functional import Sampler, load_model, record_trace
 from sim.study.format_benchmarks import formats
 from sim.study.inference_benchmarks import backends, large_model, shipped_model
 from sim.study.run import DEFAULT_PROMPT, DEFAULT_TOKENS
 from sim.study.stopwatch import best_seconds
 from sim.study.sweep import load_study, run_study
-from sim.timing import load_machine, shipped_machines, simulate
+from sim.timing import load_machine, shipped_machines
 from workloads import load_model_architecture, shape_only_trace
 from workloads.catalog import tokenizer_of
 

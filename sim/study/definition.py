@@ -36,9 +36,9 @@ import isa
 import workloads
 from isa import InputError, format_named
 from sim import timing
+from sim.evaluation.result import Fidelity
 from sim.timing import Machine, load_machine, shipped_machines
 from sim.timing.machine import is_file, read_toml
-from sim.timing.result import Fidelity
 from workloads import Architecture, Trace, shape_only_trace, shipped_models
 from workloads.catalog import load_model_architecture
 

@@ -18,10 +18,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from cost_models import Component
+from sim.evaluation import Result
+from sim.evaluation.fidelity import AGREEMENT
 from sim.study.charts import chart_groups
 from sim.study.quantities import AREA, ENERGY, TIME, number
-from sim.timing import Machine, Result
-from sim.timing.fidelity import AGREEMENT
+from sim.timing import Machine
 from workloads import Trace
 
 __all__ = ["Agreement", "Deviation", "Report", "agreement", "render_report"]

@@ -20,10 +20,11 @@ from typing import Any
 
 import pandas as pd
 
+from sim.evaluation import Result, simulate
+from sim.evaluation.fidelity import compare_fidelities
 from sim.functional import Generation, Sampler, load_model, record_trace
 from sim.study.report import Report, render_report
-from sim.timing import Machine, Result, simulate
-from sim.timing.fidelity import compare_fidelities
+from sim.timing import Machine
 from workloads import Trace, save_trace
 from workloads.catalog import tokenizer_of
 from workloads.files import whole_folder

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from isa import InputError
+from sim.evaluation import simulate
 from sim.study.definition import (
     BITLOOM_VERSION,
     FIDELITY,
@@ -38,7 +39,6 @@ from sim.study.definition import (
     shipped_studies,
 )
 from sim.study.store import ResultStore, Row, load_results
-from sim.timing import simulate
 from workloads import Trace
 
 __all__ = [

@@ -1,14 +1,11 @@
-"""Timing of machines: what a described machine does with a trace, in cycles, bytes and actions.
+"""Timing of machines: descriptions of machines, and how long they take for what they execute.
 
-    Trace ──► Mapping (tiles of each operation) ──► analytic | event ──► Result (one row an operation)
-
-`machine` describes a machine (TOML), `units` its compute arrays, `mapping` cuts operations into tiles that fit the
-scratchpads, `analytic` times tiles in closed form and `event` by SimPy, `simulate` goes over a trace, `result` holds
-what comes out. Energy and area of a component come from `cost_models`.
+`machine` describes a machine (TOML), `units` its compute arrays, `dram` its memory. `nest` counts the loops of a matrix
+product and `analytic` times them in closed form; `tasks` says what an instruction costs and `event` simulates programs
+of them by SimPy. How products become programs is the subject of `sim.lowering`, what a trace is on a machine that of
+`sim.evaluation`. Energy and area of a component come from `cost_models`.
 """
 
 from sim.timing.machine import Machine, load_machine, load_machines, shipped_machines
-from sim.timing.result import Result
-from sim.timing.simulate import simulate
 
-__all__ = ["Machine", "Result", "load_machine", "load_machines", "shipped_machines", "simulate"]
+__all__ = ["Machine", "load_machine", "load_machines", "shipped_machines"]

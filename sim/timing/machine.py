@@ -116,9 +116,9 @@ class Machine(BaseModel):
         return self.dram.bandwidth_gb_per_second / self.clock_ghz
 
     @property
-    def dram_latency_cycles(self) -> int:
-        """DRAM latency in clock cycles."""
-        return round(self.dram.latency_ns * self.clock_ghz)
+    def lanes(self) -> int:
+        """Lanes of the arrays of all cores."""
+        return self.compute.lanes * self.cores
 
     @cached_property
     def memory_timings(self) -> Timings:

@@ -188,6 +188,12 @@ def _pieces(size: Int64, step: Int64) -> Pieces:
     return Pieces(size // step, step, size % step)
 
 
+def _blocks(pieces: Pieces, step: Int64) -> Int64:
+    """How often a dimension of the array is filled, over all tiles."""
+    blocks: Int64 = pieces.full * -(-pieces.size // step) + -(-pieces.edge // step)
+    return blocks
+
+
 def _contiguous(rows: Int64, row_bytes: Int64, pitch_bytes: Int64) -> Tile:
     """A transfer, as one row where there are no gaps."""
     whole = row_bytes == pitch_bytes
@@ -259,6 +265,13 @@ class Nest:
         """Level at which column scales are loaded."""
         levels = np.where(self.products.column_scales == 3, self.weight_level, self.column_level)
         return np.where(self.products.column_scales == 1, 0, levels)
+
+    @property
+    def passes(self) -> Int64:
+        """How often the array takes M rows, N columns and K inputs, all copies."""
+        hardware = self.hardware
+        blocks = _blocks(self.rows, hardware.m) * _blocks(self.columns, hardware.n) * _blocks(self.inputs, hardware.k)
+        return self.products.copies * blocks
 
     def visits(self, level: Int64) -> Int64:
         """How often the body of a level is entered, all copies."""

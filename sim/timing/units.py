@@ -106,6 +106,10 @@ class ArrayUnit(BaseModel, ABC):
         """The type that activations of a format are stored in."""
         return ACTIVATION_TYPES[f"int{twos_complement_bits(activations.codes)}"]
 
+    def within_groups(self, group_size: int) -> ArrayUnit:  # noqa: ARG002
+        """The unit as it works where sums end with every group of inputs."""
+        return self
+
     @abstractmethod
     def pass_cycles(self, weight_bits: int) -> int:
         """Cycles of one pass when nothing is skipped."""
@@ -249,6 +253,11 @@ class BitSerialArray(ArrayUnit):
     def serial_operand(self) -> Literal["none", "activations", "weights"]:
         """The skipped operand, if terms are skipped at all."""
         return self.serial if self.skips_zero_terms else "none"
+
+    def within_groups(self, group_size: int) -> ArrayUnit:
+        """Lanes wait for each other at the end of a group at the latest."""
+        window = max(1, min(self.synchronization_groups, group_size // self.k))
+        return self.model_copy(update={"synchronization_groups": window})
 
     @property
     def unit_kind(self) -> UnitKind:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sim.evaluation import Result
 from sim.study.charts.bars import bar_groups
 from sim.study.charts.roofline import roofline_group
 from sim.study.charts.style import Chart, ChartGroup, LegendEntry
 from sim.study.charts.timeline import timeline_group
-from sim.timing import Result
 
 __all__ = ["Chart", "ChartGroup", "LegendEntry", "chart_groups"]
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from sim.evaluation import Result
+from sim.evaluation.activity import energy_per_action_pj
+from sim.evaluation.result import ACTION_PREFIX
 from sim.study.charts.style import (
     COMPONENT_COLORS,
     KIND_COLORS,
@@ -24,9 +27,6 @@ from sim.study.charts.style import (
     wrapped,
 )
 from sim.study.quantities import ENERGY, TIME, Ladder
-from sim.timing import Result
-from sim.timing.activity import energy_per_action_pj
-from sim.timing.result import ACTION_PREFIX
 from workloads.operations import NO_LAYER
 
 __all__ = ["bar_groups", "component_energies_pj"]

@@ -21,6 +21,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from isa import format_named
+from sim.evaluation import Result
 from sim.study.charts.style import (
     KIND_COLORS,
     NEUTRAL,
@@ -32,7 +33,7 @@ from sim.study.charts.style import (
     plain,
 )
 from sim.study.quantities import number
-from sim.timing import Machine, Result
+from sim.timing import Machine
 from workloads.operations import MATRIX_KINDS, NO_LAYER
 
 __all__ = ["OPERATIONS_PER_MAC", "Roof", "roofline_group", "roofline_points", "roofs"]
@@ -59,7 +60,9 @@ def roofs(result: Result) -> tuple[Roof, ...]:
     for activations, weights in pairs.itertuples(index=False):
         weight_format = format_named(weights)
         if machine.compute.supports(format_named(activations), weight_format):
-            macs_per_cycle = machine.compute.lanes / machine.compute.pass_cycles(weight_format)
+            macs_per_cycle = machine.lanes / machine.compute.pass_cycles(
+                machine.compute.weight_type(weight_format).bits
+            )
             found.append(Roof(f"array, {weights} weights", _operations_per_second(machine, macs_per_cycle)))
     return *found, Roof("vector unit", _operations_per_second(machine, machine.vector.lanes))
 
@@ -85,7 +88,7 @@ def roofline_points(result: Result) -> pd.DataFrame:
     sums = groups[["macs", "dram_bytes", "cycles", "useful_lane_cycles"]].sum()
     layers = table[table["layer"] != NO_LAYER].groupby(keys, observed=True)["layer"].nunique()
     on_array = sums["useful_lane_cycles"] > 0
-    of_array = sums["useful_lane_cycles"] / (sums["cycles"] * result.machine.compute.lanes)
+    of_array = sums["useful_lane_cycles"] / (sums["cycles"] * result.machine.lanes)
     of_vector = sums["macs"] / (sums["cycles"] * result.machine.vector.lanes)
     points = pd.DataFrame(
         {

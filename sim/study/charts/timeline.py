@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from sim.evaluation import Result
 from sim.study.charts.style import (
     KIND_COLORS,
     Chart,
@@ -23,7 +24,6 @@ from sim.study.charts.style import (
     plain,
 )
 from sim.study.quantities import TIME
-from sim.timing import Result
 
 __all__ = ["layer_timeline", "timeline_group"]
 

@@ -1,0 +1,139 @@
+"""Times the work of an operation, in one of two fidelities: in closed form, or by simulating its programs.
+
+Both give the same record: the time, divided by what the array does, and how long each resource is busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa.instructions.types import ENGINES
+from sim.evaluation.work import Work
+from sim.lowering import Lowered
+from sim.timing.analytic import Memory, NestTiming, time_nests
+from sim.timing.dram import BankModel, MemoryModel
+from sim.timing.machine import Machine
+from sim.timing.simulation import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
+from sim.timing.streams import Stream, stream_tasks, time_stream
+from sim.timing.tasks import Costs
+
+__all__ = ["OperationTiming", "TimeOperation", "event_timing", "in_closed_form"]
+
+
+@dataclass(frozen=True)
+class OperationTiming:
+    """Time of one operation in cycles.
+
+    Parameters
+    ----------
+    fill_cycles : nothing to compute yet, the first tile is on its way
+    compute_cycles : the array (or vector unit) works
+    stall_cycles : it waits for a later tile
+    drain_cycles : nothing left to compute, the last results leave
+    table_cycles, scale_cycles, memory_cycles : busy cycles of precompute, of scaling, and of the memory channel
+    """
+
+    fill_cycles: int
+    compute_cycles: int
+    stall_cycles: int
+    drain_cycles: int
+    table_cycles: int
+    scale_cycles: int
+    memory_cycles: int
+
+    @property
+    def cycles(self) -> int:
+        """From the first instruction to the last result."""
+        return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+
+
+TimeOperation = Callable[[Machine, Work], OperationTiming]
+
+
+def in_closed_form(machine: Machine, work: Work) -> OperationTiming:
+    """The time without simulation."""
+    if isinstance(work.body, Stream):
+        timing = time_stream(machine, work.body)
+        parts = timing.fill_cycles, timing.compute_cycles, timing.stall_cycles, timing.drain_cycles
+        return OperationTiming(*parts, 0, 0, timing.memory_cycles)
+    lowered = work.body
+    timing_of_nest = _nest_timing(machine, lowered, work)
+    totals = timing_of_nest.totals
+    cores = len(lowered.parts)
+    memory_cycles = cores * int(totals.load_cycles + totals.store_cycles)
+    before = lowered.tables
+    return OperationTiming(
+        fill_cycles=int(timing_of_nest.fill_cycles) + (before.cycles if before else 0),
+        compute_cycles=int(timing_of_nest.compute_cycles),
+        stall_cycles=int(timing_of_nest.stall_cycles),
+        drain_cycles=int(timing_of_nest.drain_cycles),
+        table_cycles=int(totals.table_cycles) + (before.table_cycles if before else 0),
+        scale_cycles=int(totals.scale_cycles),
+        memory_cycles=memory_cycles + (before.channel_cycles if before else 0),
+    )
+
+
+def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
+    if work.lmma_cycles is None:
+        return lowered.choice.timing
+    longest = max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles)
+    return time_nests(lowered.choice.nest, Memory.of(machine.memory_timings), np.asarray(longest))
+
+
+def event_timing(
+    machine: Machine, work: Work, memory: MemoryModel | None = None, recorder: Recorder | None = None
+) -> OperationTiming:
+    """The time by simulating every instruction, but for loops that repeat.
+
+    Parameters
+    ----------
+    memory : MemoryModel, optional
+        The machine's DRAM; `BankModel` by default.
+    recorder : Recorder, optional
+        Collects what the engines do.
+    """
+    memory = memory or BankModel(machine.dram, machine.clock_ghz)
+    if isinstance(work.body, Stream):
+        tasks = TaskSource(f"stream on {machine.name}", stream_tasks(machine, work.body))
+        return _of_events(simulate_programs(machine, [tasks], memory, recorder))
+    lowered, costs = work.body, Costs(machine, work.unit, memory)
+    cycles = work.lmma_cycles or (None,) * len(lowered.programs)
+    sources = [
+        ProgramSource(f"core {core} of {machine.name}", program, costs, own)
+        for core, (program, own) in enumerate(zip(lowered.programs, cycles, strict=True))
+    ]
+    main = _of_events(simulate_programs(machine, sources, memory, recorder))
+    if lowered.tables is None:
+        return main
+    source = ProgramSource(f"tables on {machine.name}", lowered.tables.program, costs)
+    before = simulate_programs(machine, [source], memory, recorder)
+    return _after(before, main)
+
+
+def _of_events(timing: EventTiming) -> OperationTiming:
+    busy: Mapping[str, int] = dict(zip(ENGINES, timing.busy_cycles, strict=True))
+    return OperationTiming(
+        timing.fill_cycles,
+        timing.compute_cycles,
+        timing.stall_cycles,
+        timing.drain_cycles,
+        busy["table"],
+        busy["scale"],
+        timing.memory_busy_cycles,
+    )
+
+
+def _after(before: EventTiming, main: OperationTiming) -> OperationTiming:
+    """An operation whose tables are made first."""
+    return OperationTiming(
+        before.cycles + main.fill_cycles,
+        main.compute_cycles,
+        main.stall_cycles,
+        main.drain_cycles,
+        _of_events(before).table_cycles + main.table_cycles,
+        main.scale_cycles,
+        before.memory_busy_cycles + main.memory_cycles,
+    )
