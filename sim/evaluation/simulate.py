@@ -56,7 +56,7 @@ def simulate(
     energy = energy_per_action_pj(machine)
     timed = []
     for row in lowered.iloc[distinct][_OPERATION_COLUMNS].itertuples(index=False, name=None):
-        work = work_of(machine, trace, TracedOperation(*row))
+        work = work_of(machine, TracedOperation(*row), trace)
         timed.append(_timed_row(machine, work, FIDELITIES[fidelity](machine, work), energy))
         progress(len(timed), len(distinct))
     results = _spread(pd.DataFrame(timed), equal[groups], groups, table["n"].to_numpy())

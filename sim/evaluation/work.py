@@ -69,10 +69,16 @@ class Work:
     activity: Activity
 
 
-def work_of(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
-    """The work of one operation; `InputError` if no unit supports its formats or no tile fits the scratchpads."""
+def work_of(machine: Machine, operation: TracedOperation, trace: Trace | None = None) -> Work:
+    """The work of one operation, with the operand values of a recorded trace where those decide its cycles.
+
+    Raises
+    ------
+    InputError
+        If no unit supports its formats or no tile fits the scratchpads.
+    """
     if operation.kind in MATRIX_KINDS:
-        return _matrix_work(machine, trace, operation)
+        return _matrix_work(machine, operation, trace)
     return _stream_work(machine, operation)
 
 
@@ -158,13 +164,13 @@ def _stream_work(machine: Machine, operation: TracedOperation) -> Work:
     return Work(unit, map_stream(machine, loads, cycles, stores), None, 0, activity)
 
 
-def _matrix_work(machine: Machine, trace: Trace, operation: TracedOperation) -> Work:
+def _matrix_work(machine: Machine, operation: TracedOperation, trace: Trace | None) -> Work:
     unit = unit_for(machine, operation)
     on_array = unit is machine.compute
     product = matrix_product(machine, unit, operation)
     if product.scaling is not None and product.scaling.granularity == "group":
         unit = unit.within_groups(product.scaling.group_size)
-    pass_cycles, useful = _value_dependence(unit, trace, operation)
+    pass_cycles, useful = _value_dependence(unit, operation, trace)
     lowered = lower(machine, unit, product)
     activity = Activity()
     for program in (*lowered.programs, *([lowered.tables.program] if lowered.tables else [])):
@@ -183,11 +189,13 @@ def _operations_an_output(operation: Operation) -> int:
     return _VECTOR_OPERATIONS[operation.kind]
 
 
-def _value_dependence(unit: ArrayUnit, trace: Trace, operation: TracedOperation) -> tuple[PassCycles | None, int]:
+def _value_dependence(
+    unit: ArrayUnit, operation: TracedOperation, trace: Trace | None
+) -> tuple[PassCycles | None, int]:
     """Cycles of every pass from recorded operands (None: dense), and useful lane-cycles."""
     weights, activations = format_named(operation.weight_format), format_named(operation.input_format)
     macs = operation.batch * operation.m * operation.k * operation.n
-    if trace.operands is None or unit.serial_operand == "none":
+    if trace is None or trace.operands is None or unit.serial_operand == "none":
         return None, unit.lane_cycles(macs, weights)
     if unit.serial_operand == "weights":
         cycles, terms = unit.operand_cycles(trace.weight_codes(operation.layer, operation.name), weights)
