@@ -6,7 +6,7 @@
 
 A group of weights has two layouts. Where activations are multiplied (`codes`), it is N times K fields of b bits. Where
 tables are looked up (`planes`), it is b planes of N fields of K bits: the sign of a lookup in the highest bit and the
-entry below it (LUT Tensor Core, arXiv 2408.06003, eq. 2 to 6). Padding is code 0.
+entry below it (LUT Tensor Core, arXiv 2408.06003, eq. 2 to 6). Padding is code 0, of odd codes the least.
 """
 
 from __future__ import annotations
@@ -94,17 +94,21 @@ def pack_weights(
     Raises
     ------
     ValueError
-        If a code is none that the type can hold, or floats are asked for as planes.
+        If a code is none that the type can hold, or planes are asked for of floats or of more than
+        `LARGEST_TABLE_GROUP` inputs.
     """
     columns, depth = codes.shape
     blocks, groups = -(-columns // n), -(-depth // k)
+    if layout == "planes" and k > LARGEST_TABLE_GROUP:
+        raise ValueError(f"lookups are of at most {LARGEST_TABLE_GROUP} inputs, found {k}")
     if weight.coding == "float":
         if layout == "planes":
             raise ValueError(f"{weight.name} weights have no bit planes")
         values = np.zeros((blocks * n, groups * k), "<f2")
         values[:columns, :depth] = codes
         return _by_groups(values, n, k).view(np.uint8)
-    fields = np.full((blocks * n, groups * k), _field(np.zeros(1, np.int64), weight)[0], np.int16)
+    padding = 0 if weight.coding == "odd" else 1 << (weight.bits - 1)
+    fields = np.full((blocks * n, groups * k), padding, np.int16)
     fields[:columns, :depth] = _field(np.asarray(codes, np.int64), weight)
     grouped = _by_groups(fields, n, k)
     if layout == "codes":
@@ -161,8 +165,10 @@ def table_sums(entries: NDArray[np.int16], packed: Bytes, n: int, weight: Weight
 
 def _field(codes: NDArray[np.int64], weight: WeightType) -> NDArray[np.int64]:
     """The unsigned number that the bit planes of a code are read from: eq. 2's (q' + 2^b - 1) / 2."""
-    fields = (codes + (1 << weight.bits) - 1) >> 1 if weight.coding == "odd" else codes + (1 << (weight.bits - 1))
-    if fields.size and (fields.min() < 0 or fields.max() >> weight.bits):
+    odd = weight.coding == "odd"
+    fields = (codes + (1 << weight.bits) - 1) >> 1 if odd else codes + (1 << (weight.bits - 1))
+    even = odd and bool((codes & 1 == 0).any())
+    if fields.size and (even or fields.min() < 0 or fields.max() >> weight.bits):
         raise ValueError(f"{weight.name} weights of {weight.bits} bits, found codes {codes.min()} to {codes.max()}")
     return fields
 
