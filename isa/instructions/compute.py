@@ -176,7 +176,7 @@ class Lmma(EngineInstruction):
 @dataclass(frozen=True, kw_only=True)
 class Scale(EngineInstruction):
     """Makes real numbers of integer accumulators: float32 [rows, columns], each the accumulator times a factor of its
-    row and its column. `row` replaces the result, `group` adds to it, as the sums over groups of inputs need it.
+    row and its column (or of its row and of all columns, with `one`). `row` replaces the result, `group` adds to it, as the sums over groups of inputs need it.
 
     The factor is column scale times row scale, or column scale over row scale where activations carry a divisor; it is
     rounded to float32, and so is the product with the accumulator, itself rounded to float32 before.
@@ -188,6 +188,7 @@ class Scale(EngineInstruction):
 
     granularity: str = flag("row", "group", "whether to add to the result")
     rule: str = flag("multiply", "divide", "what to do with the row's scale")
+    columns_have: str = flag("each", "one", "whether each column has its scale, or all have one")
     scale: str = choice(1, SCALE_TYPES, "type of the column scales; row scales are fp32")
     source: int = pointer("where the first row of accumulators lies")
     target: int = pointer("where the first row of results goes, in the accumulator scratchpad")
@@ -198,9 +199,10 @@ class Scale(EngineInstruction):
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """Accumulators, both scales and, where it adds to it, the result."""
+        count = self.columns if self.columns_have == "each" else 1
         regions = (
             Region.contiguous("accumulator", at["source"], self.rows * self.columns * 4),
-            Region.contiguous("scale", at["column_scales"], self.columns * ELEMENT_DTYPES[self.scale].itemsize),
+            Region.contiguous("scale", at["column_scales"], count * ELEMENT_DTYPES[self.scale].itemsize),
             Region.contiguous("scale", at["row_scales"], self.rows * 4),
         )
         return (*regions, *self.writes(at)) if self.granularity == "group" else regions

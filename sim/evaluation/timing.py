@@ -105,12 +105,11 @@ def event_timing(
         ProgramSource(f"core {core} of {machine.name}", program, costs, own)
         for core, (program, own) in enumerate(zip(lowered.programs, cycles, strict=True))
     ]
-    main = _of_events(simulate_programs(machine, sources, memory, recorder))
     if lowered.tables is None:
-        return main
-    source = ProgramSource(f"tables on {machine.name}", lowered.tables.program, costs)
-    before = simulate_programs(machine, [source], memory, recorder)
-    return _after(before, main)
+        return _of_events(simulate_programs(machine, sources, memory, recorder))
+    tables = ProgramSource(f"tables on {machine.name}", lowered.tables.program, costs)
+    before = simulate_programs(machine, [tables], memory, recorder)
+    return _after(before, _of_events(simulate_programs(machine, sources, memory, recorder)))
 
 
 def _of_events(timing: EventTiming) -> OperationTiming:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isa.instructions.types import Space
 from isa.layouts import ENTRY_BYTES, group_bytes, row_bytes
 from isa.program import Buffer, Role
 from sim.timing.nest import ROW_SCALE_BYTES
@@ -46,13 +47,11 @@ class MemoryMap:
         return next(buffer.size_bytes for buffer in self.buffers if buffer.role == role) // copies
 
 
-def memory_map(unit: ArrayUnit, product: MatrixProduct, tile_n: int, result_address: int) -> MemoryMap:
+def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> MemoryMap:
     """The memory map of a product on a unit.
 
     Parameters
     ----------
-    tile_n : int
-        Columns of a tile: so many copies of a tensor's one scale are there.
     result_address : int
         Where results go in the activation scratchpad, if they stay on chip.
     """
@@ -63,7 +62,7 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, tile_n: int, result_addr
     results = product.n * product.result_bytes
     scaling, scale_row, scale_rows = product.scaling, 0, 0
     if scaling is not None:
-        scale_row = (tile_n if scaling.granularity == "tensor" else product.n) * (2 if scaling.element == "fp16" else 4)
+        scale_row = (1 if scaling.granularity == "tensor" else product.n) * (2 if scaling.element == "fp16" else 4)
         scale_rows = -(-product.k // scaling.group_size) if scaling.granularity == "group" else 1
     sizes: list[tuple[Role, int, str]] = [
         ("input", product.m * inputs, f"{product.activation.name} [copies, m, k], rows of whole bytes"),
@@ -74,14 +73,18 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, tile_n: int, result_addr
         ("output", product.m * results, f"{product.result} [copies, m, n]"),
     ]
     buffers, address = [], 0
-    on_chip = {"input": product.input_on_chip, "output": product.output_on_chip}
+    on_chip: dict[Role, tuple[Space, int]] = {}
+    if product.input_on_chip:
+        on_chip |= {"input": ("activation", 0), "row_scales": ("scale", 0)}
+    if product.output_on_chip:
+        on_chip["output"] = ("activation", result_address)
     for role, size, layout in sizes:
         if not size:
             continue
-        size_bytes = size * product.copies
-        if on_chip.get(role):
-            place = result_address if role == "output" else 0
-            buffers.append(Buffer(role, role, "activation", place, size_bytes, layout))
+        one_for_all = role == "scales" and scaling is not None and scaling.granularity == "tensor"
+        size_bytes = size * (1 if one_for_all else product.copies)
+        if role in on_chip:
+            buffers.append(Buffer(role, role, *on_chip[role], size_bytes, layout))
             continue
         buffers.append(Buffer(role, role, "memory", address, size_bytes, layout))
         address += -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES

@@ -51,8 +51,9 @@ class Path:
 class Operands:
     """Rings by operand (None where there is none), and every path.
 
-    `inputs` are the activations that are loaded, `tables` what the array looks up, made or loaded; `sources` are the
-    memory pointers of the rings that are loaded.
+    `inputs` are the activations that are loaded, `tables` what the array looks up, made or loaded; `row_scale_pointer`
+    is where the scales of rows are read, in their ring or where they are on chip; `sources` are the memory pointers of
+    the rings that are loaded.
     """
 
     inputs: Ring | None
@@ -62,6 +63,7 @@ class Operands:
     results: Ring | None
     column_scales: Ring | None
     row_scales: Ring | None
+    row_scale_pointer: int
     sources: Mapping[str, int]
     on_chip_input: int | None
     output: int
@@ -95,7 +97,8 @@ def make_operands(emitter: Emitter, product: MatrixProduct, nest: Nest, memory: 
     lookup, given = bool(hardware.table_lookup), bool(products.tables_given)
     stays = product.input_on_chip and not given
     used = product.copies * product.m * memory.input_row_bytes if stays else 0
-    maker = _Maker(emitter, nest, {"activation": used})
+    row_scales = product.copies * product.m * ROW_SCALE_BYTES if product.scaling and product.input_on_chip else 0
+    maker = _Maker(emitter, nest, {"activation": used, "scale": row_scales})
     table_bytes, group = int(nest.table_bytes), int(hardware.k)
     rows, columns = int(nest.rows.size), int(nest.columns.size)
     paths: list[Path] = []
@@ -167,15 +170,16 @@ def _sums(maker: _Maker, product: MatrixProduct, place_bytes: int) -> tuple[Ring
 
 def _scales(
     maker: _Maker, nest: Nest, memory: MemoryMap, product: MatrixProduct, paths: list[Path], sources: dict[str, int]
-) -> tuple[Ring | None, Ring | None]:
+) -> tuple[Ring | None, Ring | None, int]:
+    """The rings of scales, and the pointer that the scales of rows are read by; those of activations that are on chip
+    are there too."""
     scaling = product.scaling
     if scaling is None:
-        return None, None
+        return None, None, 0
     each = int(nest.products.column_scale_bytes)
-    columns = maker.ring("scale", int(nest.scale_level), "scale", int(nest.columns.size) * each)
-    rows = maker.ring("scale", int(nest.row_level), "scale", int(nest.rows.size) * ROW_SCALE_BYTES)
+    count = 1 if scaling.granularity == "tensor" else int(nest.columns.size)
+    columns = maker.ring("scale", int(nest.scale_level), "scale", count * each)
     sources["scales"] = maker.emitter.pointer(memory.address("scales"))
-    sources["row_scales"] = maker.emitter.pointer(memory.address("row_scales"))
     by_column: dict[Dimension, Callable[[int], int]] = {}
     if scaling.granularity != "tensor":
         by_column = {"copies": lambda _: memory.copy_bytes("scales", product.copies), "n": lambda size: size * each}
@@ -186,5 +190,10 @@ def _scales(
         "m": lambda size: size * ROW_SCALE_BYTES,
     }
     paths.append(Path(sources["scales"], _MEMORY, by_column))
-    paths.append(Path(sources["row_scales"], _MEMORY, by_row))
-    return columns, rows
+    pointer = maker.emitter.pointer(memory.address("row_scales"))
+    paths.append(Path(pointer, _MEMORY, by_row))
+    if product.input_on_chip:
+        return columns, None, pointer
+    sources["row_scales"] = pointer
+    rows = maker.ring("scale", int(nest.row_level), "scale", int(nest.rows.size) * ROW_SCALE_BYTES)
+    return columns, rows, rows.use

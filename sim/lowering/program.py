@@ -35,6 +35,6 @@ def unit_of(machine: Machine, unit: ArrayUnit) -> Unit:
 def write_program(machine: Machine, unit: ArrayUnit, product: MatrixProduct, nest: Nest) -> Program:
     """The program of a product, cut as the nest says (of this product on this unit, one cut)."""
     results = product.copies * product.m * product.n * product.result_bytes if product.output_on_chip else 0
-    memory = memory_map(unit, product, int(nest.columns.size), int(nest.activation_scratchpad_bytes) - results)
+    memory = memory_map(unit, product, int(nest.activation_scratchpad_bytes) - results)
     instructions: tuple[Instruction, ...] = ProgramWriter(unit, product, nest, memory, Emitter()).write()
     return Program(instructions, memory.buffers, unit_of(machine, unit))

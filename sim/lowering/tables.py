@@ -56,7 +56,7 @@ def table_phase(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> Ta
     InputError
         If the scratchpads do not hold the tables of one row.
     """
-    memory = memory_map(unit, product, product.n, 0)
+    memory = memory_map(unit, product, 0)
     rows, all_rows = _tile_rows(machine, unit, product), product.copies * product.m
     emitter = Emitter()
     inputs = Ring.make(emitter, 0, "table", _INPUT, 0, rows * memory.input_row_bytes, _PLACES)

@@ -152,9 +152,15 @@ class ProgramWriter:
         if operands.weights.level == level:
             self._fill(operands.weights, "weight", "weights", nest.weight_tile(_array(tile.columns), _array(depth)))
         if operands.column_scales and operands.column_scales.level == level:
-            self._fill_scales(operands.column_scales, "scales", tile.columns * int(nest.products.column_scale_bytes))
+            count = 1 if self._one_scale else tile.columns
+            self._fill_scales(operands.column_scales, "scales", count * int(nest.products.column_scale_bytes))
         if operands.row_scales and operands.row_scales.level == level:
             self._fill_scales(operands.row_scales, "row_scales", tile.rows * ROW_SCALE_BYTES)
+
+    @property
+    def _one_scale(self) -> bool:
+        """Whether all columns share the scale of the tensor."""
+        return self._product.scaling is not None and self._product.scaling.granularity == "tensor"
 
     def _fill_scales(self, ring: Ring, role: str, size_bytes: int) -> None:
         self._fill(ring, "scale", role, Transfer(_array(1), _array(size_bytes), _array(0)))
@@ -256,7 +262,6 @@ class ProgramWriter:
         """Scale sums: in place, or added to the results of the groups before."""
         operands, scaling = self._operands, self._product.scaling
         assert operands.column_scales is not None  # noqa: S101
-        assert operands.row_scales is not None  # noqa: S101
         assert scaling is not None  # noqa: S101
         wait, signal = {operands.sums.full}, set[int]()
         if results:
@@ -271,11 +276,12 @@ class ProgramWriter:
             Scale(
                 granularity="group" if results and not tile.first else "row",
                 rule=scaling.rule,
+                columns_have="one" if self._one_scale else "each",
                 scale=scaling.element,
                 source=operands.sums.use,
                 target=results.fill if results else operands.sums.use,
                 column_scales=operands.column_scales.use,
-                row_scales=operands.row_scales.use,
+                row_scales=operands.row_scale_pointer,
                 rows=tile.rows,
                 columns=tile.columns,
                 wait=frozenset(wait),

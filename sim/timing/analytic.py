@@ -165,7 +165,7 @@ class Totals:
         tiles += [nest.result_tile(*sizes) for sizes in _pairs(nest.rows, nest.columns)]
         tiles.append(nest.result_tile(nest.rows.last, nest.columns.last))
         one, none = np.asarray(1), np.asarray(0)
-        tiles.append(Tile(one, nest.columns.size * products.column_scale_bytes, none))
+        tiles.append(Tile(one, nest.column_scale_run, none))
         tiles.append(Tile(one, nest.rows.size * ROW_SCALE_BYTES, none))
         shape = np.broadcast_shapes(*(np.shape(part) for tile in tiles for part in tile))
         stacked = (np.stack([np.broadcast_to(tile[part], shape) for tile in tiles]) for part in range(3))
@@ -191,7 +191,7 @@ class Totals:
         """Channel cycles of scales, as if no tile were an edge."""
         nest = self.nest
         columns = nest.visits(nest.scale_level) * self.transfers.column_scales
-        rows = nest.visits(nest.row_level) * self.transfers.row_scales
+        rows = (1 - nest.products.row_scales_on_chip) * nest.visits(nest.row_level) * self.transfers.row_scales
         return np.where(nest.products.column_scales > 0, columns + rows, 0)
 
     @property

@@ -100,6 +100,7 @@ class Products(_Arrays):
     column_scales : 0 none, 1 of the tensor, 2 of columns, 3 of groups of inputs
     column_scale_bytes
     input_on_chip, output_on_chip : 0 or 1
+    row_scales_on_chip : 1 where the scales of activations are in their scratchpad already
     tables_given : 1 where tables are loaded that were made before
     """
 
@@ -114,6 +115,7 @@ class Products(_Arrays):
     column_scale_bytes: Int64
     input_on_chip: Int64
     output_on_chip: Int64
+    row_scales_on_chip: Int64
     tables_given: Int64
 
     @classmethod
@@ -132,6 +134,7 @@ class Products(_Arrays):
             0 if scaling is None else 2 if scaling.element == "fp16" else 4,
             int(product.input_on_chip and not tables_given),
             int(product.output_on_chip),
+            int(product.input_on_chip),
             tables_given,
         )
         return cls(*(np.asarray(value, np.int64) for value in values))
@@ -339,6 +342,11 @@ class Nest:
         tables = -(-depth // self.hardware.k) * self.table_bytes
         return np.where(self.products.tables_given == 1, tables, activations)
 
+    @property
+    def column_scale_run(self) -> Int64:
+        """Bytes of the column scales of a tile: one scale, where all columns share that of the tensor."""
+        return np.where(self.products.column_scales == 1, 1, self.columns.size) * self.products.column_scale_bytes
+
     # Scratchpad bytes that the tiles take.
 
     @cached_property
@@ -375,6 +383,8 @@ class Nest:
     @cached_property
     def scale_scratchpad_bytes(self) -> Int64:
         """Scales of columns and rows; 0 without."""
-        columns = self.columns.size * self.products.column_scale_bytes * self.places(self.scale_level)
+        columns = self.column_scale_run * self.places(self.scale_level)
         rows = self.rows.size * ROW_SCALE_BYTES * self.places(self.row_level)
-        return np.where(self.products.column_scales > 0, columns + rows, 0)
+        all_rows = self.products.copies * self.products.m * ROW_SCALE_BYTES
+        scales = columns + np.where(self.products.row_scales_on_chip == 1, all_rows, rows)
+        return np.where(self.products.column_scales > 0, scales, 0)

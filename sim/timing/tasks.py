@@ -62,6 +62,11 @@ class Task:
     wait: frozenset[int] = frozenset()
     signal: frozenset[int] = frozenset()
 
+    @property
+    def works(self) -> bool:
+        """Whether it does anything but take and give tokens."""
+        return self.name != Sync.MNEMONIC
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -131,8 +136,10 @@ class Costs:
         if region.space == "memory" or width is None:
             return []
         bank_bytes = max(1, self.machine.scratchpad_bytes(region.space) // self.machine.buffers.banks)
-        last = max(region.address, region.end - 1)
-        banks = range(region.address // bank_bytes, last // bank_bytes + 1)
+        first, last = region.address // bank_bytes, max(region.address, region.end - 1) // bank_bytes
+        # Regions that no scratchpad holds are the interpreter's error; here they are at every bank.
+        all_banks = range(self.machine.buffers.banks)
+        banks = range(first, last + 1) if last - first < len(all_banks) else all_banks
         cycles = -(-region.size_bytes // (width * len(banks)))
         return [BankAccess(region.space, bank, cycles) for bank in banks]
 

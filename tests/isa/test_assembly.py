@@ -66,9 +66,9 @@ def test_lines_read_as_they_are_documented():
             space="memory", mode="overwrite", origin="accumulator", element="int32", result="int32", source=0, target=1,
             rows=1, columns=2, pitch_bytes=8,
         ),
-        "scale.group.multiply.fp16 source=p0, target=p1, column_scales=p2, row_scales=p3, rows=1, columns=2": Scale(
-            granularity="group", rule="multiply", scale="fp16", source=0, target=1, column_scales=2, row_scales=3,
-            rows=1, columns=2,
+        "scale.group.multiply.one.fp16 source=p0, target=p1, column_scales=p2, row_scales=p3, rows=1, columns=2": Scale(
+            granularity="group", rule="multiply", columns_have="one", scale="fp16", source=0, target=1, column_scales=2,
+            row_scales=3, rows=1, columns=2,
         ),
         "sync.array": Sync(unit="array"),
         "set target=p7, base=255, ring_bytes=0": SetPointer(target=7, base=255, ring_bytes=0),

@@ -150,7 +150,8 @@ def scaled(sums, column_scales, row_scales, granularity, rule, scale="fp32", pre
     if present is not None:
         storage.put("accumulator", 8192, present)
     instruction = Scale(
-        granularity=granularity, rule=rule, scale=scale, source=0, target=1, column_scales=2, row_scales=3, rows=rows,
+        granularity=granularity, rule=rule, scale=scale, columns_have="each" if column_scales.size > 1 else "one",
+        source=0, target=1, column_scales=2, row_scales=3, rows=rows,
         columns=columns,
     )  # fmt: skip
     instruction.execute(storage, {"source": 16, "target": 8192, "column_scales": 8, "row_scales": 4096})
@@ -176,7 +177,7 @@ def test_row_scales_give_the_golden_outputs_bit_by_bit(weights, activations, sca
     outputs, left, right = outputs_of(x, FORMATS[weights], FORMATS[activations], matrix)
     rule = "divide" if FORMATS[activations].scale_rule == "divide" else "multiply"
     sums = left.codes.astype(np.int64) @ right.codes.astype(np.int64).T
-    columns = np.broadcast_to(right.scales.reshape(-1), 8)
+    columns = right.scales.reshape(-1)
     assert np.array_equal(scaled(sums, columns, left.scales.reshape(-1), "row", rule, scale), outputs)
 
 

@@ -10,6 +10,7 @@ from sim.functional.backends.bitserial import BITSERIAL_BACKENDS
 from sim.functional.backends.deepgemm import DEEPGEMM_BACKENDS
 from sim.functional.backends.dense import DENSE_BACKENDS
 from sim.functional.backends.i2_s import I2_S_BACKENDS
+from sim.functional.backends.isa import ISA_BACKENDS
 from sim.functional.backends.lmul import LMUL_BACKENDS
 from sim.functional.backends.lut import LUT_BACKENDS
 from sim.functional.backends.lut_ternary import LUT_TERNARY_BACKENDS
@@ -33,6 +34,7 @@ _ALGORITHMS = (
     *DEEPGEMM_BACKENDS,
     *SHIFT_ADD_BACKENDS,
     *LMUL_BACKENDS,
+    *ISA_BACKENDS,
 )
 # `NAME:kernel` is what the registers of the real kernel leave; other names with a colon are emulated where they stand.
 # Registers of 32 bits leave what the result itself holds.

@@ -78,8 +78,9 @@ class BankModel:
 
     @property
     def span_bytes(self) -> int:
-        """Addresses that are equal modulo this take the same time: they differ in the row alone."""
-        return self.timings.span_bytes
+        """Addresses that are equal modulo this take the same time: they differ in bank and row alone, and banks are
+        alike."""
+        return self.timings.page_bytes * self.timings.channels
 
     def service_cycles(self, transfer: Transfer) -> int:
         """Clock cycles from the first byte of the transfer to its last, alone on all channels.
@@ -105,7 +106,7 @@ class BankModel:
 
     def _shorten_rows(self, address: int, rows: int, row_bytes: int, pitch_bytes: int) -> NDArray[np.float64]:
         """Cycles of each channel without refresh; spans in the middle of long rows are alike."""
-        period = self.span_bytes * -(-_LEAST_PERIOD // self.timings.banks)
+        period = self.timings.span_bytes * -(-_LEAST_PERIOD // self.timings.banks)
         skipped = row_bytes // period - _WALKED_PERIODS
         if skipped <= 0:
             return self._shorten_columns(address, rows, row_bytes, pitch_bytes)
@@ -114,14 +115,14 @@ class BankModel:
         if pitch_bytes >= row_bytes - period:
             shorter, shortest = pitch_bytes - skipped * period, pitch_bytes - (skipped + 1) * period
         else:
-            shorter = shortest = pitch_bytes % self.span_bytes
+            shorter = shortest = pitch_bytes % self.timings.span_bytes
         cycles = self._shorten_columns(address, rows, short_bytes, shorter)
         before = self._shorten_columns(address, rows, short_bytes - period, shortest)
         return cycles + skipped * (cycles - before)
 
     def _shorten_columns(self, address: int, rows: int, row_bytes: int, pitch_bytes: int) -> NDArray[np.float64]:
         """Cycles of each channel without refresh; rows are alike again where their starts, modulo the span, repeat."""
-        span = self.span_bytes
+        span = self.timings.span_bytes
         # Rows that share no page with the next may lie nearer: their banks and columns are the same.
         nearer = pitch_bytes % span + (row_bytes // span + 2) * span
         pitch_bytes = min(pitch_bytes, nearer)

@@ -2,7 +2,8 @@
 
 from sim.timing.simulation.recorder import CHANNEL_TRACK, STEADY_TRACK, Recorder, Sample, Span
 from sim.timing.simulation.simulate import EventTiming, simulate_programs
-from sim.timing.simulation.sources import ProgramSource, Source, TaskSource
+from sim.timing.simulation.sources import ProgramSource, Source
+from sim.timing.simulation.task_list import TaskSource
 
 __all__ = [
     "CHANNEL_TRACK",

@@ -26,16 +26,15 @@ from typing import Any
 import simpy
 
 from isa.instructions.operands import TOKENS
-from isa.instructions.types import ENGINES, Engine, Space
+from isa.instructions.types import ENGINES, Engine
 from sim.timing.simulation.channel import Channel
 from sim.timing.simulation.clock import Clock
 from sim.timing.simulation.recorder import Recorder
-from sim.timing.simulation.sources import Feed, Handed, Job
+from sim.timing.simulation.sources import Bank, Feed, Handed, Job
 
 __all__ = ["Core"]
 
 Process = Generator[simpy.Event, Any, None]
-Bank = tuple[Space, int]
 
 
 class _Unit:
@@ -61,11 +60,11 @@ class _Unit:
         """Take the next job, whose tokens have been taken: carry what it transfers, then work for what is left."""
         self.job = job = self.queue.popleft()
         self._began_at = self._ends_at = now
-        if job.task.accesses:
+        if job.ports:
             if self.engine == "store":
                 self._core.use_ports(job)
             used = self._core.port_cycles
-            self._used_before = tuple(used.get((space, bank), 0) for space, bank, _ in job.task.accesses)
+            self._used_before = tuple(used.get(bank, 0) for bank, _ in job.ports)
         if job.channel_cycles:
             self._core.channel.request(self._requester, job.channel_cycles, self._work_on)
         else:
@@ -75,7 +74,7 @@ class _Unit:
         """Work until the end that is known by now; at that time there may be a later one."""
         job = self.job
         assert job is not None  # noqa: S101  (`start` has taken it)
-        end = self._began_at + (self._needed_cycles(job) if job.task.accesses else job.cycles)
+        end = self._began_at + (self._needed_cycles(job) if job.ports else job.cycles)
         if end > now:
             self._ends_at = end
             self._env.call_after(end - now, self._work_on)
@@ -86,17 +85,18 @@ class _Unit:
         """Cycles that the job takes, as far as is known now."""
         if self.engine in ("load", "store"):
             return job.cycles
-        ports = (own + stolen for (_, _, own), stolen in zip(job.task.accesses, self._stolen_cycles(job), strict=True))
+        ports = (own + stolen for (_, own), stolen in zip(job.ports, self._stolen_cycles(job), strict=True))
         return max(job.cycles, *ports)
 
     def _stolen_cycles(self, job: Job) -> tuple[int, ...]:
         used = self._core.port_cycles
-        pairs = zip(job.task.accesses, self._used_before, strict=True)
-        return tuple(used.get((space, bank), 0) - before for (space, bank, _), before in pairs)
+        pairs = zip(job.ports, self._used_before, strict=True)
+        return tuple(used.get(bank, 0) - before for (bank, _), before in pairs)
 
     def _finish(self, job: Job, now: int) -> None:
         self.job = None
-        self.busy_cycles += now - self._began_at
+        if job.task.works:
+            self.busy_cycles += now - self._began_at
         self.finished_jobs += 1
         self._core.ended(self, job, self._began_at, now)
         arrival = now + job.task.latency_cycles
@@ -118,7 +118,7 @@ class _Unit:
         if job is None:
             return tuple(self.queue), coming
         times = now - self._began_at, max(0, self._ends_at - now)
-        return tuple(self.queue), coming, job, times, self._stolen_cycles(job) if job.task.accesses else ()
+        return tuple(self.queue), coming, job, times, self._stolen_cycles(job) if job.ports else ()
 
 
 class Core:
@@ -199,8 +199,9 @@ class Core:
         self._arriving.clear()
         for unit in self.units:
             if unit.queue and unit.job is None and self._take(unit.queue[0]):
+                works = unit.queue[0].task.works
                 unit.start(now)
-                if unit.engine == "array" and self.first_start_cycles is None:
+                if unit.engine == "array" and works and self.first_start_cycles is None:
                     self.first_start_cycles = now + self.skipped_cycles
         if not self._recorder.is_full:
             self._recorder.tokens(self.number, now, sum(self.tokens))
@@ -226,7 +227,7 @@ class Core:
     def ended(self, unit: _Unit, job: Job, began_at: int, now: int) -> None:
         """An engine is free again."""
         self._changed = True
-        if unit.engine == "array":
+        if unit.engine == "array" and job.task.works:
             self.last_end_cycles = now + self.skipped_cycles
         self._recorder.work(self.number, job, began_at, now)
 
@@ -235,13 +236,13 @@ class Core:
         self._changed = True
         for counter in job.task.signal:
             self.tokens[counter] += 1
-        if engine == "load" and job.task.accesses:
+        if engine == "load" and job.ports:
             self._arriving.append(job)
 
     def use_ports(self, job: Job) -> None:
         """Count what a load or a store needs of each bank."""
-        for space, bank, cycles in job.task.accesses:
-            self.port_cycles[space, bank] = self.port_cycles.get((space, bank), 0) + cycles
+        for bank, cycles in job.ports:
+            self.port_cycles[bank] = self.port_cycles.get(bank, 0) + cycles
 
     def state(self) -> Hashable:
         """Everything but loop counters that decides what comes later, times relative to now."""
@@ -260,5 +261,5 @@ class Core:
         for unit, jobs, busy_cycles in zip(self.units, counts[::2], counts[1::2], strict=True):
             unit.finished_jobs += jobs
             unit.busy_cycles += busy_cycles
-            if unit.engine == "array" and jobs and self.last_end_cycles is not None:
+            if unit.engine == "array" and busy_cycles and self.last_end_cycles is not None:
                 self.last_end_cycles += cycles

@@ -2,7 +2,8 @@
 
 A recorder sees everything until it has `most_spans` spans, and until then nothing is skipped. From then on steady loops
 are: each skip is a span of its own, which says how often the iterations before it repeat, and spans of work are not
-kept any more but counted. How all this is written to a file is the subject of `sim.timing.timeline`.
+kept any more but counted. A recorder that is given to one simulation after the other puts them one after the other.
+How all this is written to a file is the subject of `sim.timing.timeline`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Recorder:
         self.left_out = 0
         self.is_full = most_spans <= 0
         self._most_spans = most_spans
-        self._skipped_cycles = self._skips = 0
+        self._offset_cycles = self._finished_cycles = self._skips = 0
         self._tokens: dict[int, int] = {}
 
     def work(self, core: int, job: Job, start: int, end: int) -> None:
@@ -97,7 +98,7 @@ class Recorder:
         """A core has so many tokens in its counters."""
         if len(self.samples) < self._most_spans and self._tokens.get(core) != tokens:
             self._tokens[core] = tokens
-            self.samples.append(Sample(core, at + self._skipped_cycles, tokens))
+            self.samples.append(Sample(core, at + self._offset_cycles, tokens))
 
     def skip(self, now: int, times: int, period_cycles: int) -> None:
         """A period was left out `times` times."""
@@ -105,9 +106,15 @@ class Recorder:
             self._skips += 1
             name = f"the {period_cycles} cycles before, {times} times more"
             self._keep(Span(None, STEADY_TRACK, name, now, now + times * period_cycles))
-        self._skipped_cycles += times * period_cycles
+        self._offset_cycles += times * period_cycles
+
+    def finish(self, cycles: int) -> None:
+        """The simulation is over after so many cycles, skipped time included; another one begins then."""
+        self._finished_cycles += cycles
+        self._offset_cycles = self._finished_cycles
+        self._tokens.clear()
 
     def _keep(self, span: Span) -> None:
-        start, end = span.start_cycles + self._skipped_cycles, span.end_cycles + self._skipped_cycles
+        start, end = span.start_cycles + self._offset_cycles, span.end_cycles + self._offset_cycles
         self.spans.append(span._replace(start_cycles=start, end_cycles=end))
         self.is_full = len(self.spans) - self._skips >= self._most_spans

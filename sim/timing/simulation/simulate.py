@@ -87,7 +87,7 @@ def simulate_programs(
         One or more.
     memory_model : MemoryModel
     recorder : Recorder, optional
-        Collects a timeline.
+        Collects a timeline; what it has from a simulation before stands before it.
     most_executed : int
         Instructions that may be simulated.
 
@@ -109,7 +109,7 @@ class _Simulation:
     """Cores and channel in one SimPy environment, in which time goes from instant to instant."""
 
     def __init__(self, machine: Machine, sources: Sequence[Source], memory: MemoryModel, recorder: Recorder) -> None:
-        self._sources = sources
+        self._sources, self._recorder = sources, recorder
         self._env = Clock()
         self._channel = Channel(self._env, len(sources) * len(ENGINES), recorder)
         self._cores = [
@@ -133,7 +133,9 @@ class _Simulation:
                 raise self._too_long(most_executed)
         if any(core.halted_at_cycles is None for core in cores):
             raise self._deadlock()
-        return self._timing()
+        timing = self._timing()
+        self._recorder.finish(timing.cycles)
+        return timing
 
     def _pass(self, now: int) -> None:
         """Let end what ends at this instant, and start what can start, until nothing more happens in it."""

@@ -1,4 +1,4 @@
-"""What a core executes: a program with its costs, or a list of tasks.
+"""What a core executes: a program with its costs. The other kind, a list of tasks, is in `task_list`.
 
     ProgramSource ──┐
                     ├──feed──► Feed ──advance──► job, fence, halt ──► queues of `sim.timing.simulation.core`
@@ -10,7 +10,7 @@ decides what it will hand out later; what engines make of a job is no business o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 
 from isa.front_end import Dispatched, FrontEnd
 from isa.instructions import End, EngineInstruction, Fence, Halt, Lmma
+from isa.instructions.types import Space
 from isa.program import Program
-from sim.timing.dram import MemoryModel, Transfer
+from sim.timing.dram import MemoryModel
 from sim.timing.simulation.alignment import Alignment
 from sim.timing.tasks import Costs, Task
 
-__all__ = ["Feed", "Handed", "Job", "Order", "ProgramSource", "Source", "TaskSource"]
+__all__ = ["Bank", "Feed", "Handed", "Job", "Order", "ProgramSource", "Source", "job_of"]
 
 Order = Literal["fence", "halt"]
+Bank = tuple[Space, int]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,18 +38,21 @@ class Job:
     Parameters
     ----------
     position : int
-        Its instruction in the program, or its place in the list.
+        Its instruction in the program, or the first task of the list that is like it.
     task : Task
     cycles : int
         For how long it holds its engine at least, 1 or more.
     channel_cycles : int
         For how long it holds the memory channel; 0 where nothing is moved.
+    ports : tuple of ((scratchpad, bank), cycles)
+        What it needs of each bank, all its accesses together.
     """
 
     position: int
     task: Task
     cycles: int
     channel_cycles: int
+    ports: tuple[tuple[Bank, int], ...] = ()
 
 
 Handed = Job | Order | None
@@ -138,29 +143,6 @@ class ProgramSource:
         return _ProgramFeed(self, memory)
 
 
-@dataclass(frozen=True, eq=False)
-class TaskSource:
-    """Tasks one after the other, one handed out a cycle.
-
-    Parameters
-    ----------
-    name : str
-    tasks : sequence of Task
-    """
-
-    name: str
-    tasks: Sequence[Task]
-
-    @property
-    def repeats(self) -> bool:
-        """A list has no loops."""
-        return True
-
-    def feed(self, memory: MemoryModel) -> Feed:
-        """From its first task on."""
-        return _TaskFeed(self, memory)
-
-
 class _ProgramFeed:
     """The front end of a program. Tasks are made once for each instruction and each set of addresses that differ in
     time; see `Alignment` for why others of those addresses do not matter."""
@@ -220,46 +202,16 @@ class _ProgramFeed:
         if job is None:
             at = self._alignment.representative(position, addresses)
             task = self._costs.task(Dispatched(position, dispatched.instruction, at))
-            job = self._jobs[key] = _job(position, task, self._memory)
+            job = self._jobs[key] = job_of(position, task, self._memory)
         if is_lmma and self._lmma_cycles is not None:
-            return Job(position, job.task, next(self._lmma_cycles), job.channel_cycles)
+            return Job(position, job.task, next(self._lmma_cycles), job.channel_cycles, job.ports)
         return job
 
 
-class _TaskFeed:
-    """The next of a list of tasks."""
-
-    def __init__(self, source: TaskSource, memory: MemoryModel) -> None:
-        self.executed, self.looped = 0, False
-        self._tasks, self._memory = source.tasks, memory
-        self._service: dict[tuple[Transfer, int], int] = {}
-
-    def advance(self) -> tuple[int, Handed]:
-        """One task a cycle; behind the last there is nothing more to do."""
-        if self.executed == len(self._tasks):
-            return 0, "halt"
-        position, self.executed = self.executed, self.executed + 1
-        task = self._tasks[position]
-        if task.transfer is None:
-            return 1, Job(position, task, task.cycles, 0)
-        key = task.transfer, task.passes_over
-        if key not in self._service:
-            self._service[key] = _job(position, task, self._memory).channel_cycles
-        return 1, Job(position, task, task.cycles, self._service[key])
-
-    def state(self) -> Hashable:
-        """How far it is."""
-        return self.executed
-
-    def counters(self) -> tuple[int, ...]:
-        """There are no loops."""
-        return ()
-
-    def skip(self, level: int, iterations: int) -> None:  # noqa: ARG002  (a feed has this)
-        """There is nothing to skip."""
-        raise ValueError("a list of tasks has no loops")
-
-
-def _job(position: int, task: Task, memory: MemoryModel) -> Job:
+def job_of(position: int, task: Task, memory: MemoryModel) -> Job:
+    """The job of a task, with its time in memory."""
     channel_cycles = memory.service_cycles(task.transfer) * task.passes_over if task.transfer is not None else 0
-    return Job(position, task, max(1, task.cycles), channel_cycles)
+    ports: dict[Bank, int] = {}
+    for space, bank, cycles in task.accesses:
+        ports[space, bank] = ports.get((space, bank), 0) + cycles
+    return Job(position, task, max(1, task.cycles), channel_cycles, tuple(ports.items()))

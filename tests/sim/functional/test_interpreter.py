@@ -182,6 +182,7 @@ def test_inputs_that_are_on_chip_are_given_with_the_program():
     scale = Scale(
         granularity="row",
         rule="multiply",
+        columns_have="each",
         scale="fp32",
         source=0,
         target=2,

@@ -11,7 +11,8 @@ from sim.study.charts.roofline import roofline_points, roofs
 from sim.study.charts.style import KIND_COLORS
 from sim.study.charts.timeline import layer_timeline
 from sim.study.quantities import ENERGY, TIME
-from sim.timing import Result, load_machine, shipped_machines, simulate
+from sim.evaluation import Result, simulate
+from sim.timing import load_machine, shipped_machines
 from workloads import shape_only_trace
 from workloads.catalog import load_model_architecture
 from workloads.operations import KINDS

@@ -25,7 +25,8 @@ from sim.cli.app import app
 from sim.study import sweep
 from sim.study.definition import SOURCES_DIGEST
 from sim.study.sweep import Study, SweepSummary, load_results, load_study, run_study
-from sim.timing import load_machine, simulate
+from sim.evaluation import simulate
+from sim.timing import load_machine
 
 UNMAPPABLE = """
 [[design]]

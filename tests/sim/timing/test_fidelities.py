@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa import FORMATS
-from sim.timing import load_machine, shipped_machines, simulate
+from sim.evaluation import simulate
+from sim.timing import load_machine, shipped_machines
 from sim.timing.analytic import time_tiles, transfer_cycles
 from sim.timing.event import simulate_tiles
-from sim.timing.fidelity import AGREEMENT, compare_fidelities
+from sim.evaluation.fidelity import AGREEMENT, compare_fidelities
 from sim.timing.tiles import Tiles
 from workloads import load_model_architecture, shape_only_trace
 

@@ -6,10 +6,11 @@ import pytest
 from conftest import machine_of
 
 from isa import InputError
-from sim.timing import load_machine, shipped_machines, simulate
-from sim.timing.activity import energy_per_action_pj, total_energy_pj
-from sim.timing.result import ACTION_PREFIX, BOUNDS, BYTE_COLUMNS, RESULT_COLUMNS
-from sim.timing.simulate import _value_keys
+from sim.evaluation import simulate
+from sim.timing import load_machine, shipped_machines
+from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
+from sim.evaluation.result import ACTION_PREFIX, BOUNDS, BYTE_COLUMNS, RESULT_COLUMNS
+from sim.evaluation.simulate import _value_keys
 from workloads import Trace, load_model_architecture, shape_only_trace
 
 
