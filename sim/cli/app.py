@@ -13,6 +13,7 @@ from sim.cli.check import check_command
 from sim.cli.files import convert_command, inspect_command
 from sim.cli.inference import generate_command, perplexity_command
 from sim.cli.isa import app as instruction_set
+from sim.cli.mapping import map_command
 from sim.cli.runs import run_command
 from sim.cli.simulation import fidelity_command, simulate_command
 from sim.cli.sweep import sweep
@@ -55,6 +56,7 @@ for _name, _command in (
     ("trace", trace_command),
     ("simulate", simulate_command),
     ("fidelity", fidelity_command),
+    ("map", map_command),
     ("check", check_command),
     ("inspect", inspect_command),
     ("convert", convert_command),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
-from sim.cli.output import JsonOption, print_json, print_table, print_text, progress_bar
+from isa import InputError
+from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.cli.shapes import (
     ActivationFormatOption,
     BatchOption,
@@ -25,8 +27,10 @@ from sim.cli.shapes import (
 )
 from sim.evaluation import Result, simulate
 from sim.evaluation.fidelity import AGREEMENT, compare_fidelities
+from sim.evaluation.recorded import record_timeline
 from sim.evaluation.result import Fidelity
 from sim.timing import Machine, load_machines, shipped_machines
+from sim.timing.timeline import write_timeline
 from workloads import Trace
 
 __all__ = ["fidelity_command", "machine_table", "simulate_command"]
@@ -47,19 +51,29 @@ def simulate_command(
     activation_format: ActivationFormatOption = None,
     kv_format: KeyValueFormatOption = None,
     fidelity: FidelityOption = "event",
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="Write what every engine does to a file that Perfetto opens (one machine, event)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cycles, energy and area of a trace, or of a model's shapes, on machines.
 
     Examples: `bitloom simulate --machine lut-m2n64k4 --trace story`,
     `bitloom simulate --machine int8-mac --model llama-2-70b --prefill 2048 --decode 1 --fidelity analytic`
+
+    A timeline (`--timeline out.json`) opens in ui.perfetto.dev.
     """
     machines = load_machines(machine)
+    if timeline is not None and (len(machines) > 1 or fidelity != "event"):
+        raise InputError("command line", "--timeline", f"{len(machines)} machines, {fidelity}", "one machine, event")
     workload = workload_of(
         trace, model, Shapes(prefill, decode, context, batch, weight_format, activation_format, kv_format)
     )
     _say_what_leaves_the_array(machines, workload)
     results = [_simulate(item, workload, fidelity) for item in machines]
+    if timeline is not None:
+        _write_timeline(timeline, machines[0], workload)
     if as_json:
         first = results[0].to_document()
         others = {"machines": [result.to_document() for result in results]} if len(results) > 1 else {}
@@ -176,6 +190,14 @@ def _operation_table(result: Result) -> None:
     headings = ("operations", "cycles", "utilization", "DRAM bytes read", "energy µJ")
     columns = {"phase": "left", "operation": "left"} | dict.fromkeys(headings, "right") | {"bound by": "left"}
     print_table(f"{result.machine.name}: operations, summed over layers and steps", columns, rows)
+
+
+def _write_timeline(path: Path, machine: Machine, trace: Trace) -> None:
+    with progress_bar(f"timeline, {machine.name}", None) as advance:
+        sections = record_timeline(machine, trace, lambda _done, _total: advance(1))
+    write_timeline(path, sections, machine.clock_ghz, machine.name)
+    total = trace.operations["step"].nunique()
+    messages().print(f"{path}: {len(sections)} operations of {total} steps", markup=False, highlight=False)
 
 
 def _simulate(machine: Machine, trace: Trace, fidelity: Fidelity) -> Result:

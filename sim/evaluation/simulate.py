@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
-from sim.evaluation.fusion import fused_groups, shared_out
+from sim.evaluation.distinct import distinct_operations
+from sim.evaluation.fusion import shared_out
 from sim.evaluation.result import ACTION_PREFIX, Fidelity, Result
 from sim.evaluation.timing import OperationTiming, TimeOperation, event_timing, in_closed_form
-from sim.evaluation.work import TracedOperation, Work, work_of
+from sim.evaluation.work import Work, work_of
 from sim.timing.machine import Machine
-from workloads.trace import SIZES, Trace
+from workloads.trace import Trace
 
 __all__ = ["FIDELITIES", "simulate"]
 
 FIDELITIES: dict[Fidelity, TimeOperation] = {"analytic": in_closed_form, "event": event_timing}
-_SHAPE_KEYS = ("kind", *SIZES, "input_format", "weight_format", "output_format")
-_OPERATION_COLUMNS = [item.name for item in fields(TracedOperation)]
 # Columns that are not shared out among the operations of a fused product.
 _OF_ALL = ["bound_by", "utilization"]
 
@@ -46,20 +44,15 @@ def simulate(
     InputError
         If no unit supports an operation's formats, or the scratchpads cannot hold its smallest tile.
     """
-    table = trace.operations
-    groups = fused_groups(machine, table)
-    firsts = np.flatnonzero(np.diff(groups, prepend=-1))
-    lowered = table.iloc[firsts].assign(n=np.add.reduceat(table["n"].to_numpy(), firsts))
-    keys = [*_SHAPE_KEYS, *_value_keys(machine, trace)]
-    equal = lowered.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
-    _, distinct = np.unique(equal, return_index=True)
+    table, distinct = trace.operations, distinct_operations(machine, trace)
     energy = energy_per_action_pj(machine)
     timed = []
-    for row in lowered.iloc[distinct][_OPERATION_COLUMNS].itertuples(index=False, name=None):
-        work = work_of(machine, TracedOperation(*row), trace)
+    for operation in distinct.operations:
+        work = work_of(machine, operation, trace)
         timed.append(_timed_row(machine, work, FIDELITIES[fidelity](machine, work), energy))
-        progress(len(timed), len(distinct))
-    results = _spread(pd.DataFrame(timed), equal[groups], groups, table["n"].to_numpy())
+        progress(len(timed), len(distinct.operations))
+    rows = distinct.kinds[distinct.groups]
+    results = _spread(pd.DataFrame(timed), rows, distinct.groups, table["n"].to_numpy())
     tokens = table[table["name"] == "embedding"].groupby("phase", observed=True)["m"].sum()
     return Result(
         machine=machine,
@@ -69,13 +62,6 @@ def simulate(
         decode_tokens=int(tokens.get("decode", 0)),
         operand_values=trace.operands is not None and machine.compute.serial_operand != "none",
     )
-
-
-def _value_keys(machine: Machine, trace: Trace) -> tuple[str, ...]:
-    """What besides its shape distinguishes an operation when operand values decide its cycles."""
-    if trace.operands is None or machine.compute.serial_operand == "none":
-        return ()
-    return ("layer", "name") if machine.compute.serial_operand == "weights" else ("layer", "name", "first_row")
 
 
 def _spread(timed: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, columns: np.ndarray) -> pd.DataFrame:

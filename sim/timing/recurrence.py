@@ -55,7 +55,8 @@ _NEXT_FREE, _LATER_FREE, _FULL = 9, 16, 23
 _STORE_BEGAN, _LOAD_BEGAN, _FIRST = 30, 31, 32
 _STATES = 33
 # Durations, which do not shift with time.
-_PENDING, _LAST_LOAD, _STAGGER = range(3)
+_PENDING, _LAST_LOAD, _STAGGER, _STAGGERS = range(4)
+_LENGTHS = 10
 
 _TURN, _MOST_TURNS = 256.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
@@ -103,8 +104,11 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
         cores = nest[_WEIGHT_SHARES]
     turn = max(_TURN, cycles // _MOST_TURNS)
     if cores > 1:
-        lengths[_STAGGER] = max(lengths[_STAGGER], (cores - 1) * min(cycles, turn))
-        ended = max(ended, max(state[_LOADER], began - lengths[_STAGGER]) + cores * cycles)
+        last = max(state[_LOADER], began - lengths[_STAGGER]) + cores * cycles
+        lengths[_STAGGERS + ring] = lengths[_STAGGER]
+        if last > ended:
+            lengths[_STAGGERS + ring] = (cores - 1) * ((cycles - 1) % turn + 1)
+            ended = last
     pending = lengths[_PENDING]
     if pending > 0:
         pending -= max(0.0, began - max(state[_LOADER], state[_STORE_BEGAN]))
@@ -121,6 +125,15 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     lengths[_LAST_LOAD] = min(cycles, turn)
     state[_LOADER] = ended
     state[_FULL + ring] = ended + nest[_LOAD_LATENCY]
+
+
+@_compiled
+def _meet(state, lengths, began, ring):  # type: ignore[no-untyped-def]
+    """When the array can begin if it needs what is in a ring; cores are then as far apart as their loads."""
+    if state[_FULL + ring] > began:
+        lengths[_STAGGER] = lengths[_STAGGERS + ring]
+        return state[_FULL + ring]
+    return began
 
 
 @_compiled
@@ -168,6 +181,7 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         at_once = inputs_at == level
         if at_once:
             began = max(began, state[_FULL + _INPUTS])
+            lengths[_STAGGERS + _TABLES] = lengths[_STAGGERS + _INPUTS]
         state[_TABLER] = began + nest[_MAKE_TABLE + 2 * row + depth]
         state[_TABLED] = state[_TABLER] + nest[_ARRAY_LATENCY]
         state[_FULL + _TABLES] = state[_TABLED]
@@ -183,12 +197,12 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         return
     wait = 0.0
     if weights_at == level:
-        wait = state[_FULL + _WEIGHTS]
+        wait = _meet(state, lengths, wait, _WEIGHTS)
     if tables_at == level:
-        wait = max(wait, state[_FULL + _TABLES])
+        wait = _meet(state, lengths, wait, _TABLES)
     if inputs_at == level and not nest[_LOADS_TABLES]:
         if not nest[_USED_BY_TABLES]:
-            wait = max(wait, state[_FULL + _INPUTS])
+            wait = _meet(state, lengths, wait, _INPUTS)
         elif tables_at != level:
             state[_FRONT] += 1.0
             state[_TABLER] = max(state[_TABLER], state[_FRONT], state[_FULL + _INPUTS]) + 1
@@ -244,14 +258,14 @@ def _multiply(nest, state, lengths, row, column, depth, first, last):  # type: i
     began = max(state[_ARRAY], state[_FRONT])
     if weights_at == 3:
         state[_FRONT] += 1.0
-        began = max(began, state[_FULL + _WEIGHTS])
+        began = _meet(state, lengths, began, _WEIGHTS)
     if tables_at == 3:
         state[_FRONT] += 1.0
-        began = max(began, state[_FULL + _TABLES])
+        began = _meet(state, lengths, began, _TABLES)
     by_array = inputs_at == 3 and not nest[_USED_BY_TABLES] and not nest[_LOADS_TABLES]
     if by_array:
         state[_FRONT] += 1.0
-        began = max(began, state[_FULL + _INPUTS])
+        began = _meet(state, lengths, began, _INPUTS)
     if first or grouped:
         began = max(began, _take(nest, state, _SUMS))
     if state[_FIRST] == 0:
@@ -394,7 +408,7 @@ def _nest_times(nests):  # type: ignore[no-untyped-def]
     past = np.zeros((8, _STATES))
     for point in range(len(nests)):
         nest = nests[point]
-        state, lengths = np.zeros(_STATES), np.zeros(3)
+        state, lengths = np.zeros(_STATES), np.zeros(_LENGTHS)
         state[_FRONT] = nest[_START]
         done, count = 0, nest[_COPIES]
         past[6] = state

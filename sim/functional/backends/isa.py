@@ -61,7 +61,9 @@ def _interpreted(machine_name: str, weight: Int8, weight_format: Format) -> Prod
         if packed is None or not tokens:
             return np.zeros((tokens, outputs), np.int32)
         whole = MatrixProduct(tokens, inputs, outputs, 1, ACTIVATION_TYPES["int8"], stored, "int32")
-        sums: NDArray[np.int32] = run_lowered(lower(machine, unit, whole), ProductOperands(activations[None], packed))[0]
+        sums: NDArray[np.int32] = run_lowered(lower(machine, unit, whole), ProductOperands(activations[None], packed))[
+            0
+        ]
         return sums
 
     return product

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conftest import machine_of
+from varied_machines import machine_of
 from hypothesis import strategies as st
 
 from isa.instructions import End, Fence, Halt, Instruction, Lmma, Load, Loop, Scale, SetPointer, Step, Store, Sync

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import machine_of
+from varied_machines import machine_of
 from event_programs import (
     FLAT,
     TILES,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import machine_of
+from varied_machines import machine_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

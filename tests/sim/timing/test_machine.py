@@ -34,28 +34,42 @@ def test_shipped_machines_load_under_their_names_with_costs(name):
 def test_the_shipped_arrays_have_the_same_peak_rate():
     lanes = {name: load_machine(name).compute.lanes for name in ("lut-m2n64k4", "bit-serial", "int8-mac")}
     assert set(lanes.values()) == {512}
-    assert load_machine("lut-m2n64k4").compute.pass_cycles(FORMATS["int1"]) == 1
-    assert load_machine("bit-serial").compute.pass_cycles(FORMATS["ternary"]) == 1
-    assert load_machine("int8-mac").compute.pass_cycles(FORMATS["ternary"]) == 1
+    for name, stored in (("lut-m2n64k4", "int1"), ("bit-serial", "ternary"), ("int8-mac", "ternary")):
+        compute = load_machine(name).compute
+        assert compute.pass_cycles(compute.weight_type(FORMATS[stored]).bits) == 1
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_bit_serial_weights_take_a_cycle_a_plane_or_two_planes(bits):
     weights = FORMATS[f"int{bits}"]
-    assert load_machine("lut-m2n64k4").compute.pass_cycles(weights) == bits
-    assert load_machine("bit-serial").compute.pass_cycles(weights) == (bits + 1) // 2
+    for name, cycles in (("lut-m2n64k4", bits), ("bit-serial", (bits + 1) // 2)):
+        compute = load_machine(name).compute
+        assert compute.weight_type(weights).bits == bits
+        assert compute.pass_cycles(bits) == cycles
 
 
-def test_a_slow_precompute_unit_sets_the_pace():
-    machine = load_machine("lut-m2n64k4").with_fields({"compute.m": 8, "compute.tables_per_cycle": 2})
-    assert machine.compute.pass_cycles(FORMATS["ternary"]) == 4
-    assert machine.compute.limiting_stage(FORMATS["ternary"]) == "precompute"
-    assert machine.compute.limiting_stage(FORMATS["int8"]) == "array"
+def test_weights_are_stored_as_the_unit_reads_them():
+    stored = {
+        name: [load_machine(name).compute.weight_type(FORMATS[fmt]).name for fmt in ("int1", "ternary", "int4")]
+        for name in ("lut-m2n64k4", "bit-serial", "int8-mac")
+    }
+    assert stored["lut-m2n64k4"] == stored["bit-serial"] == ["binary", "ternary", "int4"]
+    assert stored["int8-mac"] == ["int8", "int8", "int8"]
+
+
+def test_cores_have_their_own_parts_and_share_the_memory():
+    one = load_machine("lut-m2n64k4")
+    four = one.with_fields({"cores": 4})
+    assert four.area_um2 == pytest.approx(4 * one.area_um2)
+    assert four.lanes == 4 * one.lanes
+    assert four.parts["dram"].count == 1
+    assert four.parts["weight_buffer"].count == 4
 
 
 def test_bandwidth_is_counted_in_powers_of_ten():
     machine = load_machine("int8-mac").with_fields({"clock_ghz": 0.5, "dram.bandwidth_gb_per_second": 25.6})
-    assert machine.dram_bytes_per_cycle == 51.2
+    timings = machine.memory_timings
+    assert timings.burst_bytes / timings.burst_cycles * timings.channels == 51.2
 
 
 @pytest.mark.parametrize(

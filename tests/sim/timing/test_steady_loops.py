@@ -5,7 +5,7 @@ from time import process_time
 
 import numpy as np
 import pytest
-from conftest import machine_of
+from varied_machines import machine_of
 from event_programs import (
     FLAT,
     TILES,

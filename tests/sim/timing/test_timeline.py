@@ -5,7 +5,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
-from conftest import machine_of
+from varied_machines import machine_of
 from event_programs import PatternMemory, Tiling, source_of
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import machine_of
+from varied_machines import machine_of
 
 from isa import InputError
 from sim.evaluation import simulate
-from sim.timing import load_machine, shipped_machines
 from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
+from sim.evaluation.distinct import value_keys
 from sim.evaluation.result import ACTION_PREFIX, BOUNDS, BYTE_COLUMNS, RESULT_COLUMNS
-from sim.evaluation.simulate import _value_keys
+from sim.timing import load_machine, shipped_machines
 from workloads import Trace, load_model_architecture, shape_only_trace
 
 
@@ -132,7 +132,7 @@ def test_activation_serial_cycles_come_from_each_steps_activations(recorded):
     name = "mlp.down_proj"
     rows = result[(result["name"] == name) & (result["phase"] == "decode")]
     assert rows["compute_cycles"].nunique() > 6
-    assert _value_keys(machine, trace) == ("layer", "name", "first_row")
+    assert value_keys(machine, trace) == ("layer", "name", "first_row")
     dense = -(-2 // 2) * (1536 // 4) * (512 // 64) * 4
     assert (rows["compute_cycles"] <= dense).all()
 
