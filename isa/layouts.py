@@ -4,9 +4,10 @@
     tables        [row][group of K inputs][2^(K-1) entries], int16
     weights       [block of N columns][group of K inputs][N x K weights, whole bytes a group]
 
-A group of weights has two layouts. Where activations are multiplied (`codes`), it is N times K fields of b bits. Where
-tables are looked up (`planes`), it is b planes of N fields of K bits: the sign of a lookup in the highest bit and the
-entry below it (LUT Tensor Core, arXiv 2408.06003, eq. 2 to 6). Padding is code 0, of odd codes the least.
+In the order `rows`, a block of weights is one column, and a group all its inputs. A group has two layouts. Where
+activations are multiplied (`codes`), it is N times K fields of b bits. Where tables are looked up (`planes`), it is b
+planes of N fields of K bits: the sign of a lookup in the highest bit and the entry below it (LUT Tensor Core, arXiv
+2408.06003, eq. 2 to 6). Padding is code 0, of odd codes the least.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ set target=p8, base=0xc0, ring_bytes=0   # outputs in memory
 loop count=2
   load.weight wait={1}, signal={0}, source=p3, target=p4, rows=1, row_bytes=16, pitch_bytes=16
   load.scale wait={3}, signal={2}, source=p5, target=p6, rows=1, row_bytes=16, pitch_bytes=16
-  lmma.m2n4k4.int8.ternary.int32.table.overwrite wait={0,5}, signal={1,4}, source=p2, weights=p4, target=p2, rows=2, \
-columns=4, depth=16, pitch_bytes=64
-  scale.row.multiply.each.fp32 wait={2,4,7}, signal={3,5,6}, source=p2, target=p7, column_scales=p6, row_scales=p2, rows=2, \
-columns=4
+  lmma.m2n4k4.int8.ternary.int32.table.blocks.overwrite wait={0,5}, signal={1,4}, source=p2, weights=p4, target=p2, \
+rows=2, columns=4, depth=16, pitch_bytes=64
+  scale.row.multiply.each.fp32 wait={2,4,7}, signal={3,5,6}, source=p2, target=p7, column_scales=p6, row_scales=p2, \
+rows=2, columns=4
   store.memory.overwrite.accumulator.fp32.fp32 wait={6}, signal={7}, source=p7, target=p8, rows=2, columns=4, \
 pitch_bytes=32
   step target=p3, stride_bytes=16

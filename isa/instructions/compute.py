@@ -21,6 +21,7 @@ from isa.instructions.types import (
     ELEMENT_DTYPES,
     INPUTS,
     SCALE_TYPES,
+    WEIGHT_ORDERS,
     WEIGHT_TYPES,
     Space,
 )
@@ -101,6 +102,7 @@ class Lmma(EngineInstruction):
     weight: str = choice(5, tuple(WEIGHT_TYPES), "type of the weights, and with it their bit planes")
     accumulator: str = choice(1, ACCUMULATOR_TYPES, "type of the accumulators")
     inputs: Space = choice(1, INPUTS, "where the inputs lie, and what they are")
+    order: str = choice(1, WEIGHT_ORDERS, "how the weights follow each other")
     mode: str = flag("overwrite", "accumulate", "whether to add to the accumulators")
     source: int = pointer("where the first row of inputs lies")
     weights: int = pointer("where the first block of N columns lies")
@@ -117,6 +119,8 @@ class Lmma(EngineInstruction):
             raise ValueError("lmma: integers are added up in int32, and fp32 takes what has a float among its factors")
         if self.inputs == "table" and not (integers and self.k <= LARGEST_TABLE_GROUP):
             raise ValueError(f"lmma: tables are of at most {LARGEST_TABLE_GROUP} integer activations")
+        if self.inputs == "table" and self.order == "rows":
+            raise ValueError("lmma: tables are looked up by blocks of weights")
 
     @property
     def groups(self) -> int:
@@ -135,8 +139,11 @@ class Lmma(EngineInstruction):
         else:
             width = row_bytes(self.depth, ACTIVATION_TYPES[self.activation].bits)
         inputs = Region(self.inputs, at["source"], self.rows, width, self.pitch_bytes)
-        blocks = -(-self.columns // self.n)
-        size = blocks * self.groups * group_bytes(self.n, self.k, WEIGHT_TYPES[self.weight].bits)
+        bits = WEIGHT_TYPES[self.weight].bits
+        if self.order == "rows":
+            size = self.columns * row_bytes(self.depth, bits)
+        else:
+            size = -(-self.columns // self.n) * self.groups * group_bytes(self.n, self.k, bits)
         regions = (inputs, Region.contiguous("weight", at["weights"], size))
         return (*regions, *self.writes(at)) if self.mode == "accumulate" else regions
 
@@ -157,13 +164,17 @@ class Lmma(EngineInstruction):
         storage.write(target, np.ascontiguousarray(sums).reshape(1, -1).view(np.uint8))
 
     def _products(self, inputs: Bytes, weights: Bytes) -> np.ndarray:
-        weight, blocks = WEIGHT_TYPES[self.weight], -(-self.columns // self.n)
-        packed = weights.reshape(blocks, self.groups, -1)
+        weight = WEIGHT_TYPES[self.weight]
+        if self.order == "rows":
+            packed = weights.reshape(self.columns, 1, -1)
+        else:
+            packed = weights.reshape(-(-self.columns // self.n), self.groups, -1)
         if self.inputs == "table":
             entries = inputs.view(ELEMENT_DTYPES["int16"]).reshape(self.rows, self.groups, -1)
             return table_sums(entries, packed, self.n, weight)[:, : self.columns]
         values = unpack_activations(inputs, self.depth, ACTIVATION_TYPES[self.activation])
-        matrix = unpack_weights(packed, self.n, self.k, weight)[: self.columns, : self.depth]
+        n, k = (1, self.depth) if self.order == "rows" else (self.n, self.k)
+        matrix = unpack_weights(packed, n, k, weight)[: self.columns, : self.depth]
         if self.accumulator == "fp32":
             with np.errstate(all="ignore"):
                 product: np.ndarray = values.astype(np.float32) @ matrix.astype(np.float32).T
@@ -176,7 +187,8 @@ class Lmma(EngineInstruction):
 @dataclass(frozen=True, kw_only=True)
 class Scale(EngineInstruction):
     """Makes real numbers of integer accumulators: float32 [rows, columns], each the accumulator times a factor of its
-    row and its column (or of its row and of all columns, with `one`). `row` replaces the result, `group` adds to it, as the sums over groups of inputs need it.
+    row and its column (or of its row and of all columns, with `one`). `row` replaces the result, `group` adds to it, as
+    the sums over groups of inputs need it.
 
     The factor is column scale times row scale, or column scale over row scale where activations carry a divisor; it is
     rounded to float32, and so is the product with the accumulator, itself rounded to float32 before.

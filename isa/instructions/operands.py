@@ -83,9 +83,9 @@ def pointer(text: str) -> Any:
     return field(metadata={METADATA_KEY: Operand((POINTERS - 1).bit_length(), text, kind="pointer")})
 
 
-def choice(bits: int, choices: Sequence[str], text: str, *, suffix: str | None = "") -> Any:
-    """A field that is one of a list of names; part of the mnemonic unless told otherwise."""
-    operand = Operand(bits, text, choices=tuple(choices), suffix=suffix, kind="choice")
+def choice(bits: int, choices: Sequence[str], text: str) -> Any:
+    """A field that is one of a list of names, part of the mnemonic."""
+    operand = Operand(bits, text, choices=tuple(choices), suffix="", kind="choice")
     return field(metadata={METADATA_KEY: operand})
 
 

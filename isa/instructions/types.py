@@ -19,6 +19,7 @@ __all__ = [
     "INPUTS",
     "SCALE_TYPES",
     "SCRATCHPADS",
+    "WEIGHT_ORDERS",
     "WEIGHT_TYPES",
     "ActivationType",
     "Engine",
@@ -34,6 +35,10 @@ precompute, the multiplying array, scaling of accumulators, results to memory.""
 Space = Literal["memory", "activation", "weight", "table", "accumulator", "scale"]
 SCRATCHPADS: tuple[Space, ...] = ("activation", "weight", "table", "accumulator", "scale")
 """The scratchpads; `memory` is the one space beside them."""
+
+WEIGHT_ORDERS = ("blocks", "rows")
+"""How weights follow each other: in blocks of N columns as an array takes them, or column after column, each with all
+its inputs, as a KV cache has its keys."""
 
 INPUTS = ("activation", "table")
 """What an array multiplies weights by: activations, or the tables made of them."""

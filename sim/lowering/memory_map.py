@@ -25,8 +25,8 @@ class MemoryMap:
     ----------
     buffers : tuple of Buffer
     input_row_bytes, table_row_bytes, block_bytes, result_row_bytes : int
-        From one row of activations (tables, results) to the next, and from one block of N columns of weights to the
-        next.
+        From one row of activations (tables, results) to the next, and from one block of N columns of weights (or one
+        column, where they lie in rows) to the next.
     scale_row_bytes : int
         From the column scales of one group of inputs to those of the next.
     """
@@ -55,9 +55,14 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> 
     result_address : int
         Where results go in the activation scratchpad, if they stay on chip.
     """
-    blocks, groups = -(-product.n // unit.n), -(-product.k // unit.k)
+    groups = -(-product.k // unit.k)
     inputs = row_bytes(product.k, product.activation.bits)
-    block = groups * group_bytes(unit.n, unit.k, product.weight.bits)
+    if unit.weight_order == "rows":
+        blocks, block = product.n, row_bytes(product.k, product.weight.bits)
+        order = "n, k], each column from a byte on"
+    else:
+        blocks, block = -(-product.n // unit.n), groups * group_bytes(unit.n, unit.k, product.weight.bits)
+        order = f"⌈n/{unit.n}⌉, ⌈k/{unit.k}⌉, {unit.n} x {unit.k}]"
     tables = groups * (ENTRY_BYTES << unit.k - 1) if unit.looks_up_tables else 0
     results = product.n * product.result_bytes
     scaling, scale_row, scale_rows = product.scaling, 0, 0
@@ -66,7 +71,7 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> 
         scale_rows = -(-product.k // scaling.group_size) if scaling.granularity == "group" else 1
     sizes: list[tuple[Role, int, str]] = [
         ("input", product.m * inputs, f"{product.activation.name} [copies, m, k], rows of whole bytes"),
-        ("weights", blocks * block, f"{product.weight.name} [copies, ⌈n/{unit.n}⌉, ⌈k/{unit.k}⌉, {unit.n} x {unit.k}]"),
+        ("weights", blocks * block, f"{product.weight.name} [copies, {order}"),
         ("tables", product.m * tables, "int16 [copies, m, groups, entries]"),
         ("scales", scale_rows * scale_row, "of columns [copies, groups, n]"),
         ("row_scales", product.m * ROW_SCALE_BYTES if scaling else 0, "fp32 [copies, m]"),

@@ -145,16 +145,16 @@ def make_operands(emitter: Emitter, product: MatrixProduct, nest: Nest, memory: 
 def _weights(
     maker: _Maker, nest: Nest, memory: MemoryMap, product: MatrixProduct, paths: list[Path], sources: dict[str, int]
 ) -> Ring:
-    level, n, k = int(nest.weight_level), int(nest.hardware.n), int(nest.hardware.k)
-    blocks, group = -(-int(nest.columns.size) // n), int(nest.group_bytes)
-    ring = maker.ring("weight", level, "array", blocks * -(-int(nest.inputs.size) // k) * group)
+    level, block = int(nest.weight_level), 1 if nest.hardware.weight_rows else int(nest.hardware.n)
+    tile = nest.weight_tile(nest.columns.size, nest.inputs.size)
+    ring = maker.ring("weight", level, "array", int(tile.rows * tile.row_bytes))
     sources["weights"] = maker.emitter.pointer(memory.address("weights"))
     strides: dict[Dimension, Callable[[int], int]] = {
         "copies": lambda _: memory.copy_bytes("weights", product.copies),
-        "n": lambda size: -(-size // n) * memory.block_bytes,
+        "n": lambda size: -(-size // block) * memory.block_bytes,
     }
     if level == DEPTH:
-        strides["k"] = lambda size: -(-size // k) * group
+        strides["k"] = lambda size: int(nest.weight_run(np.asarray(size)))
     paths.append(Path(sources["weights"], _MEMORY, strides))
     return ring
 

@@ -239,6 +239,7 @@ class ProgramWriter:
                 weight=product.weight.name,
                 accumulator="int32" if integers else "fp32",
                 inputs="table" if tables else "activation",
+                order=self._unit.weight_order,
                 mode="overwrite" if starts else "accumulate",
                 source=source,
                 weights=operands.weights.use,

@@ -51,6 +51,7 @@ class Hardware(_Arrays):
     ----------
     m, n, k, pass_cycles, pipeline_cycles : of the array; cycles of a pass are of the stored weight type
     table_lookup : 1 if it multiplies tables, else 0
+    weight_rows : 1 if weights lie column after column, 0 if in blocks of N
     tables_each_block : 1 if tables are made anew for every N columns
     tables_per_cycle, vector_lanes, vector_pipeline_cycles, move_bytes, cores, queue_depth
     """
@@ -61,6 +62,7 @@ class Hardware(_Arrays):
     pass_cycles: Int64
     pipeline_cycles: Int64
     table_lookup: Int64
+    weight_rows: Int64
     tables_each_block: Int64
     tables_per_cycle: Int64
     vector_lanes: Int64
@@ -79,6 +81,7 @@ class Hardware(_Arrays):
             unit.pass_cycles(weight_bits),
             unit.pipeline_cycles,
             int(unit.looks_up_tables),
+            int(unit.weight_order == "rows"),
             int(tables is not None and tables.precompute == "none"),
             tables.tables_per_cycle if tables else 1,
             machine.vector.n,
@@ -318,8 +321,15 @@ class Nest:
 
     def weight_tile(self, columns: Int64, depth: Int64) -> Tile:
         """The transfer of a tile of weights."""
-        groups, all_groups = -(-depth // self.hardware.k), -(-self.products.k // self.hardware.k)
-        return _contiguous(-(-columns // self.hardware.n), groups * self.group_bytes, all_groups * self.group_bytes)
+        rows = self.hardware.weight_rows == 1
+        runs = np.where(rows, columns, -(-columns // self.hardware.n))
+        return _contiguous(runs, self.weight_run(depth), self.weight_run(self.products.k))
+
+    def weight_run(self, depth: Int64) -> Int64:
+        """Bytes of so many inputs of a column, or of a block of N columns."""
+        blocks = -(-depth // self.hardware.k) * self.group_bytes
+        columns = -(-depth * self.products.weight_bits // 8)
+        return np.where(self.hardware.weight_rows == 1, columns, blocks)
 
     def result_tile(self, rows: Int64, columns: Int64) -> Tile:
         """The transfer of a tile of results."""

@@ -96,6 +96,11 @@ class ArrayUnit(BaseModel, ABC):
         """Whether it multiplies tables of activations, and not activations."""
         return False
 
+    @property
+    def weight_order(self) -> Literal["blocks", "rows"]:
+        """How its weights follow each other (a name of `WEIGHT_ORDERS`)."""
+        return "blocks"
+
     def weight_type(self, weights: Format) -> WeightType:
         """The type that weights of a format are stored in, in memory and scratchpad."""
         if max(weights.codes) == 1:
@@ -300,6 +305,11 @@ class VectorUnit(ArrayUnit):
     def unit_kind(self) -> UnitKind:
         """The vector unit."""
         return "vector"
+
+    @property
+    def weight_order(self) -> Literal["blocks", "rows"]:
+        """Keys and values lie in the cache as they were written."""
+        return "rows"
 
     def weight_type(self, weights: Format) -> WeightType:
         """Codes of as many bits as the format's, which the unit converts to FP16. Where codes are no integers (8-bit

@@ -59,6 +59,8 @@ def instructions(draw, classes=INSTRUCTIONS):
         values["accumulator"] = "int32" if integers else "fp32"
         if not integers or values["k"] > 8:
             values["inputs"] = "activation"
+        if values["inputs"] == "table":
+            values["order"] = "blocks"
     if chosen.MNEMONIC == "store" and values["element"].startswith("fp"):
         values["result"] = draw(st.sampled_from(["fp16", "fp32"]))
     return chosen(**values)

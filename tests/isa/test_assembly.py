@@ -51,9 +51,9 @@ def test_lines_read_as_they_are_documented():
     pointers = {"source": 0, "weights": 1, "target": 2}
     sizes = {"rows": 2, "columns": 64, "depth": 16, "pitch_bytes": 0}
     expected = {
-        "lmma.m2n64k4.int8.ternary.int32.table.accumulate wait={0,3}, signal={1}, source=p0, weights=p1, target=p2, "
+        "lmma.m2n64k4.int8.ternary.int32.table.blocks.accumulate wait={0,3}, signal={1}, source=p0, weights=p1, target=p2, "
         "rows=2, columns=64, depth=16, pitch_bytes=0": Lmma(
-            **shape, inputs="table", mode="accumulate", **pointers, **sizes, wait=frozenset({0, 3}),
+            **shape, inputs="table", order="blocks", mode="accumulate", **pointers, **sizes, wait=frozenset({0, 3}),
             signal=frozenset({1}),
         ),
         "lutgen.k4.int8 source=p0, target=p31, rows=1, depth=16, pitch_bytes=16": LutGen(
@@ -152,7 +152,7 @@ def test_directives_carry_unit_and_buffers():
         ("fence\vend", 6, "\vend", "a word"),
         (".unit kind=lut", 1, ".unit", "one of set"),
         (
-            "lmma.m1n1k1.fp16.int8.int32.activation.overwrite source=p0, weights=p0, target=p0, rows=1, columns=1, "
+            "lmma.m1n1k1.fp16.int8.int32.activation.blocks.overwrite source=p0, weights=p0, target=p0, rows=1, columns=1, "
             "depth=1, pitch_bytes=0", 1, "lmma.m1n1k1", "integers are added up in int32",
         ),
     ],
@@ -216,7 +216,7 @@ def test_the_longest_program_can_be_assembled():
                 "tokens": frozenset(range(operand.bits)),
             }.get(operand.kind, max(ends, key=lambda value: len(str(value))))
         if instruction is Lmma:
-            values |= {"activation": "int8", "inputs": "activation"}
+            values |= {"activation": "int8", "inputs": "activation", "order": "blocks"}
         longest = max(longest, len(instruction_text(instruction(**values))))
     assert longest + 2 * DEEPEST_LOOP < LONGEST_LINE
     text = MOST_INSTRUCTIONS * (2 * DEEPEST_LOOP + longest + 1)

@@ -29,7 +29,8 @@ from isa.instructions.types import ENGINES, SCRATCHPADS, Engine, Space
 from isa.program import Buffer, MalformedField, MalformedProgram, Program
 
 LMMA = Lmma(
-    m=2, n=4, k=4, activation="int8", weight="int2", accumulator="int32", inputs="table", mode="overwrite", source=0,
+    m=2, n=4, k=4, activation="int8", weight="int2", accumulator="int32", inputs="table", order="blocks",
+    mode="overwrite", source=0,
     weights=1, target=2, rows=3, columns=5, depth=9, pitch_bytes=64,
 )  # fmt: skip
 

@@ -44,13 +44,13 @@ def test_lutgen_makes_the_tables_of_the_definition(k, name, rows, depth, gap, se
                 assert found[row, group, entry] == sum(s * x for s, x in zip(signs, inputs, strict=True))
 
 
-def lmma_of(weight, activation, inputs, mode, mnk, sizes, pitch_bytes):
+def lmma_of(weight, activation, inputs, mode, mnk, sizes, pitch_bytes, order="blocks"):
     m, n, k = mnk
     rows, columns, depth = sizes
     accumulator = "fp32" if "fp16" in (weight, activation) else "int32"
     return Lmma(
-        m=m, n=n, k=k, activation=activation, weight=weight, accumulator=accumulator, inputs=inputs, mode=mode,
-        source=0, weights=1, target=2, rows=rows, columns=columns, depth=depth, pitch_bytes=pitch_bytes,
+        m=m, n=n, k=k, activation=activation, weight=weight, accumulator=accumulator, inputs=inputs, order=order,
+        mode=mode, source=0, weights=1, target=2, rows=rows, columns=columns, depth=depth, pitch_bytes=pitch_bytes,
     )  # fmt: skip
 
 
@@ -73,7 +73,11 @@ def test_lookups_products_and_int64_give_the_same_accumulators(weight, activatio
     row_bytes, groups = packed.shape[1], -(-depth // k)
     present = random.integers(-(2**31), 2**31, (rows, columns)).astype(np.int32)
     product = codes.astype(np.int64) @ weights.astype(np.int64).T
-    for inputs, layout in (("table", "planes"), ("activation", "codes")):
+    for inputs, layout, order in (
+        ("table", "planes", "blocks"),
+        ("activation", "codes", "blocks"),
+        ("activation", "codes", "rows"),
+    ):
         storage = Bytes()
         put_rows(storage, "activation", 64, packed, row_bytes + gap)
         pitch = row_bytes + gap
@@ -81,10 +85,12 @@ def test_lookups_products_and_int64_give_the_same_accumulators(weight, activatio
             lutgen = LutGen(k=k, activation=activation, source=0, target=0, rows=rows, depth=depth, pitch_bytes=pitch)
             lutgen.execute(storage, {"source": 64, "target": 64})
             pitch = groups << k
-        storage.put("weight", 32, pack_weights(weights, n, k, WEIGHT_TYPES[weight], layout))
+        block = (1, depth) if order == "rows" else (n, k)
+        storage.put("weight", 32, pack_weights(weights, *block, WEIGHT_TYPES[weight], layout))
         for mode, expected in (("overwrite", product), ("accumulate", product + present)):
             storage.put("accumulator", 16, present)
-            lmma_of(weight, activation, inputs, mode, (2, n, k), sizes, pitch).execute(storage, AT)
+            lmma = lmma_of(weight, activation, inputs, mode, (2, n, k), sizes, pitch, order)
+            lmma.execute(storage, AT)
             found = storage.get("accumulator", 16, rows * columns * 4, "<i4").reshape(rows, columns)
             assert np.array_equal(found, expected.astype(np.int32))
             assert (storage.spaces["accumulator"][16 + found.nbytes :] == 0xEE).all()

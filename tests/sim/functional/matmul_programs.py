@@ -238,6 +238,7 @@ def _step(case: Matmul, group: int, mode: str = "overwrite") -> list[Instruction
             weight=case.weight,
             accumulator="int32",
             inputs="table" if table else "activation",
+            order="blocks",
             mode=mode,
             source=TABLES if table else ACTIVATIONS,
             weights=WEIGHTS,

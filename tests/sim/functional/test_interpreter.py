@@ -169,6 +169,7 @@ def test_inputs_that_are_on_chip_are_given_with_the_program():
         weight="int8",
         accumulator="int32",
         inputs="activation",
+        order="blocks",
         mode="overwrite",
         source=1,
         weights=0,

@@ -66,6 +66,7 @@ def lmma(depth: int, wait: Sequence[int] = (), signal: Sequence[int] = (), rows:
         weight="int8",
         accumulator="int32",
         inputs="activation",
+        order="blocks",
         mode="accumulate",
         source=INPUT_TILE,
         weights=WEIGHT_TILE,
