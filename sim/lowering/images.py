@@ -1,10 +1,10 @@
 """Memory images: the operands of a product as its program finds them, and the results that it leaves.
 
-    ProductOperands ──operands_of_part──► one a core ──memory_image──► MemoryImage ──(a run)──► output_of ──joined──► [copies, m, n]
+    ProductOperands ──► those of every core ──► MemoryImage ──(a run)──► output of every core ──► [copies, m, n]
 
 How activations and weights lie within their buffers is the subject of `isa.layouts`, where the buffers lie that of
 `sim.lowering.memory_map`. Nothing is executed here.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.instructions.types import ELEMENT_DTYPES, WeightType
-from isa.layouts import pack_activations, pack_weights
+from isa.layouts import WeightLayout, pack_activations, pack_weights
 from isa.program import Buffer, Program
 from sim.lowering.lower import Lowered
 from sim.timing.product import MatrixProduct
@@ -85,8 +85,9 @@ def pack_product_weights(unit: ArrayUnit, weight: WeightType, codes: NDArray[Any
     ValueError
         If a code is none of the type's.
     """
-    layout = "planes" if unit.looks_up_tables else "codes"
-    return np.stack([pack_weights(copy, unit.n, unit.k, weight, layout) for copy in codes])
+    layout: WeightLayout = "planes" if unit.looks_up_tables else "codes"
+    n, k = (1, codes.shape[2]) if unit.weight_order == "rows" else (unit.n, unit.k)
+    return np.stack([pack_weights(copy, n, k, weight, layout) for copy in codes])
 
 
 def memory_image(
@@ -134,7 +135,7 @@ def _contents(
         case "weights":
             return operands.weights
         case "scales":
-            return _column_scales(buffer, product, operands)
+            return _column_scales(product, operands)
         case "row_scales":
             return operands.row_scales
         case "tables":
@@ -142,15 +143,11 @@ def _contents(
     return None
 
 
-def _column_scales(buffer: Buffer, product: MatrixProduct, operands: ProductOperands) -> NDArray[Any]:
-    """Scales of columns; that of a tensor as often as a tile has columns."""
+def _column_scales(product: MatrixProduct, operands: ProductOperands) -> NDArray[Any]:
     scaling, scales = product.scaling, operands.column_scales
-    if scaling is None or scales is None:
-        raise ValueError(f"scales are given where a product is scaled, found {scaling} and {scales}")
-    elements = scales.astype(ELEMENT_DTYPES[scaling.element], casting="no")
-    if scaling.granularity == "tensor":
-        return np.full(buffer.size_bytes // elements.itemsize, elements.item(), elements.dtype)
-    return elements
+    if scaling is None or scales is None or scales.dtype != ELEMENT_DTYPES[scaling.element]:
+        raise ValueError(f"column scales are of {scaling}, found {None if scales is None else scales.dtype}")
+    return scales
 
 
 def output_of(product: MatrixProduct, contents: Bytes) -> NDArray[Any]:
@@ -161,7 +158,8 @@ def output_of(product: MatrixProduct, contents: Bytes) -> NDArray[Any]:
 def operands_of_parts(lowered: Lowered, operands: ProductOperands) -> Iterator[ProductOperands]:
     """The operands of every part of a product, as `sim.lowering.split` cuts it."""
     for part, copies, columns in _slices(lowered.product, lowered.parts):
-        blocks = slice(columns.start // lowered.unit.n, -(-columns.stop // lowered.unit.n))
+        block = 1 if lowered.unit.weight_order == "rows" else lowered.unit.n
+        blocks = slice(columns.start // block, -(-columns.stop // block))
         scales, row_scales = operands.column_scales, operands.row_scales
         if scales is not None and part.scaling is not None and part.scaling.granularity != "tensor":
             scales = scales[copies, :, columns]

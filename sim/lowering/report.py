@@ -154,10 +154,8 @@ class MappingReport:
         yield "product", f"[{self.m:,} x {self.k:,}] x [{self.k:,} x {self.n:,}]{copies}"
         yield "unit", f"{self.unit} m{m}n{n}k{k} of {self.machine}{cores}"
         tiles = {"m": (self.tiles_m, self.tile_m), "n": (self.tiles_n, self.tile_n), "k": (self.tiles_k, self.tile_k)}
-        yield (
-            "loops",
-            " > ".join(f"{name}: {tiles[name][0]:,} x {tiles[name][1]:,}" for name in self.loop_order.split()),
-        )
+        loops = (f"{name}: {tiles[name][0]:,} x {tiles[name][1]:,}" for name in self.loop_order.split())
+        yield "loops", " > ".join(loops)
         rows = ", whole rows of activations" if self.whole_rows else ""
         yield "buffering", f"{'double' if self.places > 1 else 'single'}{rows}"
         busy = ", ".join(f"{name} {cycles:,}" for name, cycles in self.busy_cycles.items() if cycles)
@@ -233,7 +231,7 @@ def _traffic(lowered: Lowered) -> Iterator[OperandTraffic]:
     moved = Counter[Role]()
     for program in _programs(lowered):
         moved.update(_moved_bytes(program))
-    buffers = memory_map(lowered.unit, lowered.product, int(lowered.choice.nest.columns.size), 0).buffers
+    buffers = memory_map(lowered.unit, lowered.product, 0).buffers
     for buffer in buffers:
         if moved[buffer.role]:
             once = 2 * buffer.size_bytes if buffer.role == "tables" else buffer.size_bytes

@@ -89,10 +89,11 @@ def choose_cut(
 
 
 def _least(timing: NestTiming, tiles: Int64) -> int:
-    """Among cuts of nearly the least time, the one that moves least, in the fewest tiles."""
+    """Among cuts of nearly the least time, the one that moves least, makes the fewest tables, in the fewest tiles."""
     near = np.flatnonzero(timing.cycles <= timing.cycles.min() * _NEARLY)
     moved = timing.totals.load_cycles + timing.totals.store_cycles
-    return int(near[np.lexsort((timing.cycles[near], tiles[near], moved[near]))][0])
+    tables = np.broadcast_to(timing.totals.table_cycles, timing.cycles.shape)
+    return int(near[np.lexsort((timing.cycles[near], tiles[near], tables[near], moved[near]))][0])
 
 
 def candidate_cuts(machine: Machine, unit: ArrayUnit, product: MatrixProduct, tables_given: int = 0) -> Cuts:

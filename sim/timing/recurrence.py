@@ -52,11 +52,11 @@ _INPUTS, _TABLES, _WEIGHTS, _SUMS, _RESULTS, _COLUMN_SCALES, _ROW_SCALES = range
 # next, and the one after), at which what was filled last is there; and the last transfers.
 _FRONT, _LOADER, _TABLER, _ARRAY, _SCALER, _STORER, _TABLED, _MULTIPLIED, _SCALEDONE = range(9)
 _NEXT_FREE, _LATER_FREE, _FULL = 9, 16, 23
-_STORE_BEGAN, _LOAD_BEGAN, _FIRST = 30, 31, 32
-_STATES = 33
+_STORE_BEGAN, _LOAD_BEGAN, _FIRST, _BLOCK_BEGAN, _BLOCK_FREE = 30, 31, 32, 33, 34
+_STATES = 35
 # Durations, which do not shift with time.
-_PENDING, _LAST_LOAD, _STAGGER, _STAGGERS = range(4)
-_LENGTHS = 10
+_PENDING, _LAST_LOAD, _STAGGER, _BLOCK, _BLOCK_STAGGER, _STAGGERS = range(6)
+_LENGTHS = 12
 
 _TURN, _MOST_TURNS = 256.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
@@ -89,6 +89,36 @@ def _give(nest, state, ring, time):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def _last_core(nest, state, lengths, ring, began, cycles, turn, cores):  # type: ignore[no-untyped-def]
+    """When the last of the cores has a tile that each of them loads."""
+    others = nest[_INPUT_SHARES] - 1
+    if began > state[_LOADER] or lengths[_BLOCK] == 0:
+        state[_BLOCK_BEGAN], state[_BLOCK_FREE] = began, state[_LOADER]
+        lengths[_BLOCK_STAGGER], lengths[_BLOCK] = lengths[_STAGGER], 0.0
+    behind, before = lengths[_BLOCK_STAGGER] / others, lengths[_BLOCK]
+    block = before + cycles
+    last = max(state[_BLOCK_FREE], state[_BLOCK_BEGAN] - lengths[_BLOCK_STAGGER]) + cores * block
+    ended = began + cycles
+    if last <= ended:
+        lengths[_BLOCK] = block
+        lengths[_STAGGERS + ring] = lengths[_BLOCK_STAGGER]
+        return ended
+    if cycles > turn:
+        turns = max(1.0, np.ceil((behind - before) / turn) + (before > 0))
+        behind = min(block, (cycles - 1) % turn + 1 + (turns - 1) * turn)
+    elif before <= 0:
+        behind = cycles
+    else:
+        lengths[_BLOCK] = block
+        lengths[_STAGGERS + ring] = others * block
+        return last
+    state[_BLOCK_BEGAN] = state[_BLOCK_FREE] = last
+    lengths[_BLOCK_STAGGER] = lengths[_STAGGERS + ring] = others * behind
+    lengths[_BLOCK] = -1e-9
+    return last
+
+
+@_compiled
 def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     """Load a tile into a ring.
 
@@ -104,11 +134,7 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
         cores = nest[_WEIGHT_SHARES]
     turn = max(_TURN, cycles // _MOST_TURNS)
     if cores > 1:
-        last = max(state[_LOADER], began - lengths[_STAGGER]) + cores * cycles
-        lengths[_STAGGERS + ring] = lengths[_STAGGER]
-        if last > ended:
-            lengths[_STAGGERS + ring] = (cores - 1) * ((cycles - 1) % turn + 1)
-            ended = last
+        ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores)
     pending = lengths[_PENDING]
     if pending > 0:
         pending -= max(0.0, began - max(state[_LOADER], state[_STORE_BEGAN]))

@@ -9,6 +9,7 @@ from isa import InputError
 from sim.evaluation import simulate
 from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
 from sim.evaluation.distinct import value_keys
+from sim.evaluation.fusion import fused_groups
 from sim.evaluation.result import ACTION_PREFIX, BOUNDS, BYTE_COLUMNS, RESULT_COLUMNS
 from sim.timing import load_machine, shipped_machines
 from workloads import Trace, load_model_architecture, shape_only_trace
@@ -20,11 +21,13 @@ def test_timing_equal_operations_once_gives_what_timing_each_would(recorded, nam
     _, trace = recorded
     machine = load_machine(name)
     whole = simulate(machine, trace, fidelity).operations
+    groups = fused_groups(machine, trace.operations)
     for index in (0, 5, 17, 150, 400):
-        single = Trace(trace.identity, trace.architecture, trace.operations.iloc[[index]], trace.operands)
-        alone = simulate(machine, single, fidelity).operations.iloc[0]
+        together = groups == groups[index]
+        single = Trace(trace.identity, trace.architecture, trace.operations[together], trace.operands)
+        alone = simulate(machine, single, fidelity).operations
         for column in RESULT_COLUMNS:
-            assert alone[column] == whole.iloc[index][column]
+            assert alone[column].tolist() == whole.loc[together, column].tolist()
 
 
 @pytest.mark.parametrize("name", shipped_machines())
@@ -53,16 +56,21 @@ def test_actions_of_a_product_follow_from_its_shape():
     passes = (512 // 4) * (512 // 64)
     assert row["compute_cycles"] == passes * 2
     assert row["actions.lut_array.lookup"] == passes * 2 * (2 * 64)
-    assert row["actions.precompute.table"] == passes * 2
-    assert row["dram_read_bytes"] == row["weight_buffer_write_bytes"] == 512 * 512 // 4
-    assert row["weight_buffer_read_bytes"] == 512 * 512 // 4
-    assert row["activation_buffer_read_bytes"] == 512 * (512 // 64)
+    # The tables of 512 activations are made once for queries, keys and values, and looked up by every 64 columns.
+    projections = lut.loc[[(0, f"self_attn.{name}_proj") for name in "qkv"]]
+    assert projections["actions.precompute.table"].sum() == 512 // 4
+    assert row["weight_buffer_write_bytes"] == row["weight_buffer_read_bytes"] == 512 * 512 // 4
+    # And the scale of the weights.
+    assert projections["dram_read_bytes"].sum() == 512 * 768 // 4 + 4
+    assert projections["activation_buffer_read_bytes"].sum() == 512
+    assert projections["table_buffer_write_bytes"].sum() == 512 * 4
+    assert projections["table_buffer_read_bytes"].sum() == 512 * 4 * (768 // 64)
     assert row["dram_write_bytes"] == 0
     # One of the two rows of the array has a token.
     assert row["useful_lane_cycles"] == 512 * 512 * 2
     mac = simulate(load_machine("int8-mac"), trace, "event").operations.set_index(["layer", "name"])
     assert mac.loc[(0, "self_attn.q_proj"), "compute_cycles"] == passes
-    assert mac.loc[(0, "self_attn.q_proj"), "dram_read_bytes"] == 512 * 512
+    assert mac.loc[(0, "self_attn.q_proj"), "dram_read_bytes"] == 512 * 512 + 4
     head = mac.loc[(-1, "head")]
     assert head["dram_read_bytes"] == 4096 * 512 * 2
     assert head["compute_cycles"] == 512 * 4096 // 64

@@ -1,4 +1,4 @@
-"""The backends that run binary programs: whole runs of the shipped model equal the golden model in every accumulator."""
+"""The backends that run binary programs: whole runs of the shipped model equal the golden one in every accumulator."""
 
 import json
 import subprocess
@@ -101,7 +101,7 @@ def test_what_runs_was_read_from_the_bytes_of_a_program_file(name, monkeypatch):
     assert ran[0] is wrote[0]
 
 
-def test_weights_are_packed_once_for_all_numbers_of_tokens(monkeypatch, tern_18m):
+def test_weights_are_packed_once_for_all_numbers_of_tokens(monkeypatch):
     packings = []
     original = BACKENDS["isa"].algorithm.func.__globals__["pack_product_weights"]
     monkeypatch.setattr(
