@@ -46,7 +46,7 @@ def distinct_operations(machine: Machine, trace: Trace) -> DistinctOperations:
     firsts = np.flatnonzero(np.diff(groups, prepend=-1))
     fused = table.iloc[firsts].assign(n=np.add.reduceat(table["n"].to_numpy(), firsts))
     keys = [*_SHAPE_KEYS, *value_keys(machine, trace)]
-    kinds = fused.groupby(keys, observed=True, sort=False).ngroup().to_numpy(np.int64)
+    kinds: Int64 = np.asarray(fused.groupby(keys, observed=True, sort=False).ngroup(), np.int64)
     _, distinct = np.unique(kinds, return_index=True)
     rows = fused.iloc[distinct][_COLUMNS].itertuples(index=False, name=None)
     return DistinctOperations(tuple(TracedOperation(*row) for row in rows), groups, kinds)

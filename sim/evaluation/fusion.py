@@ -50,12 +50,17 @@ def _reads_what_the_one_before_reads(machine: Machine, table: pd.DataFrame) -> N
 def _products_of_the_array(machine: Machine, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each operation is a low-bit product in formats that the array multiplies."""
     products = (table["kind"] == "mpgemm").to_numpy()
-    pairs = table[["input_format", "weight_format"]].astype(str).agg(" ".join, axis=1)
-    supported = {
-        pair: machine.compute.supports(*(format_named(name) for name in pair.split(" ")))
-        for pair in pairs[products].unique()
-    }
-    return products & pairs.map(supported).eq(True).to_numpy()
+    inputs, weights = (table[f"{side}_format"].cat for side in ("input", "weight"))
+    pairs = inputs.codes.to_numpy(np.int64) * len(weights.categories) + weights.codes.to_numpy()
+    supported = [
+        pair
+        for pair in np.unique(pairs[products])
+        if machine.compute.supports(
+            format_named(inputs.categories[pair // len(weights.categories)]),
+            format_named(weights.categories[pair % len(weights.categories)]),
+        )
+    ]
+    return products & np.isin(pairs, supported)
 
 
 def shared_out(totals: Int64, groups: Int64, columns: Int64) -> Int64:

@@ -45,7 +45,7 @@ class ProductOperands:
     ----------
     activations : integers or float16 [copies, m, k]
         Of the product's activation type.
-    weights : uint8 [copies, blocks of N columns, groups of K inputs, bytes of a group]
+    weights : uint8 [copies, blocks of columns, groups of inputs, bytes of a group]
         As `pack_product_weights` makes them for the unit.
     column_scales : float [copies, groups, n], optional
         Of the scaling's element type; one group unless the scaling has groups of inputs. The scale of a tensor, which
@@ -78,6 +78,7 @@ class MemoryImage:
 def pack_product_weights(unit: ArrayUnit, weight: WeightType, codes: NDArray[Any]) -> Bytes:
     """Weights [copies, n, k] as the unit reads them: uint8 [copies, blocks, groups, bytes of a group].
 
+    A block is N columns and a group K inputs; where weights lie in rows, it is one column and a group all its inputs.
     The layout depends on the unit and the weight type alone, not on rows or tiles.
 
     Raises

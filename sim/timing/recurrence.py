@@ -52,11 +52,13 @@ _INPUTS, _TABLES, _WEIGHTS, _SUMS, _RESULTS, _COLUMN_SCALES, _ROW_SCALES = range
 # next, and the one after), at which what was filled last is there; and the last transfers.
 _FRONT, _LOADER, _TABLER, _ARRAY, _SCALER, _STORER, _TABLED, _MULTIPLIED, _SCALEDONE = range(9)
 _NEXT_FREE, _LATER_FREE, _FULL = 9, 16, 23
-_STORE_BEGAN, _LOAD_BEGAN, _FIRST, _BLOCK_BEGAN, _BLOCK_FREE = 30, 31, 32, 33, 34
-_STATES = 35
+_LOAD_BEGAN, _FIRST, _BLOCK_BEGAN, _BLOCK_FREE, _ASKED = 30, 31, 32, 33, 34
+_STORES = 4
+_STATES = 38
 # Durations, which do not shift with time.
-_PENDING, _LAST_LOAD, _STAGGER, _BLOCK, _BLOCK_STAGGER, _STAGGERS = range(6)
-_LENGTHS = 12
+_LAST_LOAD, _STAGGER, _BLOCK, _BLOCK_STAGGER, _STAGGERS = range(5)
+_LEFT = 11
+_LENGTHS = 15
 
 _TURN, _MOST_TURNS = 256.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
@@ -135,17 +137,8 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     turn = max(_TURN, cycles // _MOST_TURNS)
     if cores > 1:
         ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores)
-    pending = lengths[_PENDING]
-    if pending > 0:
-        pending -= max(0.0, began - max(state[_LOADER], state[_STORE_BEGAN]))
-        if pending > 0 and state[_STORE_BEGAN] < ended:
-            shared = min(pending, ended - max(began, state[_STORE_BEGAN]))
-            pending -= shared
-            waits = min(-(-shared // _TURN) * min(turn, cycles), ended - max(began, state[_STORE_BEGAN]))
-            ended += shared
-            state[_STORER] += waits
-            _delay(nest, state, _RESULTS if nest[_GROUPED] else _SUMS, waits)
-        lengths[_PENDING] = max(pending, 0.0)
+    if lengths[_LEFT] > 0:
+        ended = _make_way(nest, state, lengths, began, ended, min(turn, cycles))
     if began > state[_LOADER]:
         state[_LOAD_BEGAN] = began
     lengths[_LAST_LOAD] = min(cycles, turn)
@@ -160,6 +153,42 @@ def _meet(state, lengths, began, ring):  # type: ignore[no-untyped-def]
         lengths[_STAGGER] = lengths[_STAGGERS + ring]
         return state[_FULL + ring]
     return began
+
+
+@_compiled
+def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-untyped-def]
+    """When a load has ended that takes turns with stores which were asked for before that and are not carried yet.
+
+    They have had the channel for themselves while there was nothing to load; a turn of the load is followed by one of
+    the store.
+    """
+    idle, most = state[_LOADER], ended - began
+    for store in range(_STORES):
+        left = lengths[_LEFT + store]
+        if left == 0:
+            break
+        asked = state[_ASKED + store]
+        alone = min(left, max(0.0, began - max(asked, idle)))
+        idle = max(asked, idle) + alone
+        left -= alone
+        if left > 0 and asked < ended:
+            rest = ended - max(began, asked)
+            shared = min(left, np.ceil(rest / turn) * _TURN)
+            waits = min(most, rest, np.ceil(left / _TURN) * turn)
+            most -= waits
+            left -= shared
+            ended += shared
+            state[_STORER] += waits
+            _delay(nest, state, _RESULTS if nest[_GROUPED] else _SUMS, waits)
+        lengths[_LEFT + store] = left
+    kept = 0
+    for store in range(_STORES):
+        left = lengths[_LEFT + store]
+        lengths[_LEFT + store] = 0.0
+        if left > 0:
+            lengths[_LEFT + kept], state[_ASKED + kept] = left, state[_ASKED + store]
+            kept += 1
+    return ended
 
 
 @_compiled
@@ -186,9 +215,12 @@ def _store(nest, state, lengths, ready, cycles):  # type: ignore[no-untyped-def]
         left -= shared
         ended += min(busy, (-(-cycles // _TURN) - 0.5) * lengths[_LAST_LOAD])
         state[_LOADER] += shared
-    if lengths[_PENDING] == 0:
-        state[_STORE_BEGAN] = began
-    lengths[_PENDING] += left
+    place = 0
+    while place < _STORES - 1 and lengths[_LEFT + place] > 0:
+        place += 1
+    if lengths[_LEFT + place] == 0:
+        state[_ASKED + place] = began
+    lengths[_LEFT + place] += left
     state[_STORER] = ended
     return ended
 

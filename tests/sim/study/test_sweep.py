@@ -81,7 +81,9 @@ def test_every_row_says_what_it_is_a_result_of(finished: tuple[Study, SweepSumma
             flat |= {f"machine.{part}.{name}": value for name, value in document[part].items()}
         fields = row[[name for name in row.index if name.startswith("machine.")]].dropna()
         assert fields.to_dict() == {
-            name: value for name, value in flat.items() if name not in ("machine.name", "machine.description")
+            name: value
+            for name, value in flat.items()
+            if name not in ("machine.name", "machine.description") and value is not None
         }
         assert (row["fidelity"], row["sources_digest"]) == ("analytic", SOURCES_DIGEST)
         for phase, count in (("prefill", "prefill_tokens"), ("decode", "decode_steps")):
