@@ -9,11 +9,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sim.evaluation import simulate
 from sim.functional import Sampler, load_model, record_trace
+from sim.lowering.lower import lower
 from sim.study.format_benchmarks import formats
 from sim.study.inference_benchmarks import backends, large_model, shipped_model
 from sim.study.run import DEFAULT_PROMPT, DEFAULT_TOKENS
@@ -30,7 +32,8 @@ REPEATS = 3
 
 
 def simulation() -> dict[str, Any]:
-    """Event simulation of the default run on every shipped machine, and analytic simulation of Llama-2-70B."""
+    """Event simulation of the default run on every shipped machine and of one layer of Llama-2-7B, and analytic
+    simulation of Llama-2-70B."""
     model, tokenizer = load_model(MODEL), tokenizer_of(MODEL)
     _, trace = record_trace(model, [tokenizer.encode(DEFAULT_PROMPT)], DEFAULT_TOKENS, Sampler())
     machines = [load_machine(name) for name in shipped_machines()]
@@ -43,16 +46,49 @@ def simulation() -> dict[str, Any]:
     large = load_model_architecture("llama-2-70b")
 
     def llama() -> None:
+        lower.cache_clear()
         shapes = shape_only_trace(large, prefill_tokens=2048, decode_steps=1, weight_format="int2")
         simulate(load_machine("lut-m2n64k4"), shapes, "analytic")
 
-    return {
+    return _one_layer() | {
         "default_run_event_seconds": event,
         "default_run_machines": len(machines),
         "simulated_cycles_per_second": cycles / event,
         "event_over_analytic": event / analytic,
         "llama_2_70b_analytic_seconds": best_seconds(REPEATS, llama),
     }
+
+
+def _one_layer() -> dict[str, Any]:
+    """Event simulation of one decoder layer of Llama-2-7B, int4: seconds, and simulated cycles a second."""
+    layers = []
+    for phase, prefill, decode in (("prefill 2048", 2048, 0), ("decode 1", 0, 1)):
+        shapes = shape_only_trace(
+            load_model_architecture("llama-2-7b"),
+            prefill_tokens=prefill,
+            decode_steps=decode,
+            context_tokens=2048,
+            weight_format="int4",
+        )
+        operations = shapes.operations[shapes.operations["layer"] == 0].reset_index(drop=True)
+        layer = replace(shapes, operations=operations)
+        for name in shipped_machines():
+            machine, timed = load_machine(name), list[float]()
+            for _ in range(REPEATS):
+                lower.cache_clear()
+                started = time.perf_counter()
+                cycles = simulate(machine, layer, "event").cycles
+                timed.append(time.perf_counter() - started)
+            seconds = min(timed)
+            layers.append(
+                {
+                    "name": f"{name}, {phase}",
+                    "event_seconds": seconds,
+                    "simulated_cycles": cycles,
+                    "simulated_cycles_per_second": cycles / seconds,
+                }
+            )
+    return {"one_llama_2_7b_layer": layers}
 
 
 def sweep() -> dict[str, Any]:

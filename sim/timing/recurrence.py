@@ -163,6 +163,7 @@ def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-unty
     the store.
     """
     idle, most = state[_LOADER], ended - began
+    yields = np.ceil(most / turn) * _TURN
     for store in range(_STORES):
         left = lengths[_LEFT + store]
         if left == 0:
@@ -173,7 +174,8 @@ def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-unty
         left -= alone
         if left > 0 and asked < ended:
             rest = ended - max(began, asked)
-            shared = min(left, np.ceil(rest / turn) * _TURN)
+            shared = min(left, yields, np.ceil(rest / turn) * _TURN)
+            yields -= shared
             waits = min(most, rest, np.ceil(left / _TURN) * turn)
             most -= waits
             left -= shared
