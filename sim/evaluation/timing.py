@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
 from sim.timing.analytic import Memory, NestTiming, time_nests
-from sim.timing.dram import BankModel, MemoryModel
+from sim.timing.dram import MemoryModel, memory_model
 from sim.timing.machine import Machine
 from sim.timing.simulation import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.streams import Stream, stream_tasks, time_stream
@@ -83,19 +84,15 @@ def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
     return time_nests(lowered.choice.nest, Memory.of(machine.memory_timings), np.asarray(longest))
 
 
-def event_timing(
-    machine: Machine, work: Work, memory: MemoryModel | None = None, recorder: Recorder | None = None
-) -> OperationTiming:
+def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None) -> OperationTiming:
     """The time by simulating every instruction, but for loops that repeat.
 
     Parameters
     ----------
-    memory : MemoryModel, optional
-        The machine's DRAM; `BankModel` by default.
     recorder : Recorder, optional
         Collects what the engines do.
     """
-    memory = memory or BankModel(machine.dram, machine.clock_ghz)
+    memory = _memory_of(machine)
     if isinstance(work.body, Stream):
         tasks = TaskSource(f"stream on {machine.name}", stream_tasks(machine, work.body))
         return _of_events(simulate_programs(machine, [tasks], memory, recorder))
@@ -110,6 +107,12 @@ def event_timing(
     tables = ProgramSource(f"tables on {machine.name}", lowered.tables.program, costs)
     before = simulate_programs(machine, [tables], memory, recorder)
     return _after(before, _of_events(simulate_programs(machine, sources, memory, recorder)))
+
+
+@lru_cache(maxsize=64)
+def _memory_of(machine: Machine) -> MemoryModel:
+    """The memory of a machine, which remembers the transfers that it has timed."""
+    return memory_model(machine.dram, machine.clock_ghz)
 
 
 def _of_events(timing: EventTiming) -> OperationTiming:

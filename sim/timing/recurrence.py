@@ -180,8 +180,8 @@ def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-unty
             most -= waits
             left -= shared
             ended += shared
-            state[_STORER] += 0 * waits
-            _delay(nest, state, _RESULTS if nest[_GROUPED] else _SUMS, 0*waits)
+            state[_STORER] += waits
+            _delay(nest, state, _RESULTS if nest[_GROUPED] else _SUMS, waits)
         lengths[_LEFT + store] = left
     kept = 0
     for store in range(_STORES):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,8 @@ class Dram(BaseModel):
     ----------
     technology : str
         Sets the energy (see `cost_models`), and the standard value of all that is not given.
+    model : {"banks", "ramulator"}
+        What times its transfers in event simulations: bitloom's own model, or Ramulator 2.1 where that is installed.
     bandwidth_gb_per_second : float
         Peak of all channels together, 10^9 bytes a second.
     latency_ns : float
@@ -140,6 +142,7 @@ class Dram(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     technology: TechnologyName
+    model: Literal["banks", "ramulator"] = "banks"
     bandwidth_gb_per_second: Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
     latency_ns: _Nanoseconds
     channels: _Channels | None = None

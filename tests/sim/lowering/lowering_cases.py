@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from isa import InputError
 from isa.instructions.types import ACTIVATION_TYPES, ELEMENT_DTYPES, WEIGHT_TYPES, WeightType
+from isa.layouts import row_bytes
 from sim.lowering import Lowered, candidate_cuts, lower
 from sim.lowering.images import ProductOperands, pack_product_weights
 from sim.timing.machine import Machine, load_machine
@@ -146,9 +147,11 @@ def cases(draw: st.DrawFn) -> Case:
         result = draw(st.sampled_from(["int32", "fp32"] if scaling is None else ["fp16", "fp32"]))
     if scaling is not None and scaling.granularity == "group":
         unit = unit.within_groups(scaling.group_size)
-    product = MatrixProduct(
-        m, k, n, copies, activation, weight, result, scaling, draw(st.booleans()), draw(st.booleans())
-    )
+    # As in a trace: a tensor stays on chip if it fits half the scratchpad.
+    half = machine.buffers.activation_bytes // 2
+    inputs, outputs = copies * m * row_bytes(k, activation.bits), copies * m * n * ELEMENT_DTYPES[result].itemsize
+    stays = [draw(st.booleans()) and size_bytes <= half for size_bytes in (inputs, outputs)]
+    product = MatrixProduct(m, k, n, copies, activation, weight, result, scaling, *stays)
     return case_of(machine, unit, product, draw(st.integers(0, 2**32 - 1)))
 
 
