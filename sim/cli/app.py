@@ -10,12 +10,13 @@ import typer
 from sim.cli.benchmarks import bench_command
 from sim.cli.catalog import list_command
 from sim.cli.check import check_command
+from sim.cli.fidelity import fidelity_command
 from sim.cli.files import convert_command, inspect_command
 from sim.cli.inference import generate_command, perplexity_command
 from sim.cli.isa import app as instruction_set
 from sim.cli.mapping import map_command
 from sim.cli.runs import run_command
-from sim.cli.simulation import fidelity_command, simulate_command
+from sim.cli.simulation import simulate_command
 from sim.cli.sweep import sweep
 from sim.cli.tracing import trace_command
 from workloads.training.cli import app as training

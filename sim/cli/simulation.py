@@ -1,12 +1,10 @@
-"""`bitloom simulate` and `bitloom fidelity`: what machines make of a trace, and how far the two fidelities agree."""
+"""`bitloom simulate`: what machines make of a trace."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 from isa import InputError
@@ -26,7 +24,6 @@ from sim.cli.shapes import (
     workload_of,
 )
 from sim.evaluation import Result, simulate
-from sim.evaluation.fidelity import AGREEMENT, compare_fidelities
 from sim.evaluation.recorded import record_timeline
 from sim.evaluation.result import Fidelity
 from sim.timing import Machine, load_machines, shipped_machines
@@ -70,8 +67,8 @@ def simulate_command(
     workload = workload_of(
         trace, model, Shapes(prefill, decode, context, batch, weight_format, activation_format, kv_format)
     )
-    _say_what_leaves_the_array(machines, workload)
-    results = [_simulate(item, workload, fidelity) for item in machines]
+    say_what_leaves(machines, workload)
+    results = [simulate_with_progress(item, workload, fidelity) for item in machines]
     if timeline is not None:
         _write_timeline(timeline, machines[0], workload)
     if as_json:
@@ -82,64 +79,6 @@ def simulate_command(
     machine_table(f"{workload.identity.model}, {fidelity}", results)
     for result in results:
         _operation_table(result)
-
-
-def fidelity_command(
-    machine: Annotated[
-        list[str] | None,
-        typer.Option(help="Shipped machine or TOML file; may be repeated [default: all shipped machines]"),
-    ] = None,
-    trace: TraceOption = None,
-    model: ModelOption = None,
-    prefill: PrefillOption = None,
-    decode: DecodeOption = None,
-    context: ContextOption = None,
-    batch: BatchOption = None,
-    weight_format: WeightFormatOption = None,
-    activation_format: ActivationFormatOption = None,
-    kv_format: KeyValueFormatOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Hold the analytic model against the event model, operation by operation, with the reason of what differs.
-
-    Without --trace and --model: the shapes of tern-18m, a prefill of 64 tokens and two decode steps.
-
-    Example: `bitloom fidelity --machine lut-m2n64k4 --model llama-2-7b --prefill 512 --decode 1`
-    """
-    shapes = Shapes(prefill, decode, context, batch, weight_format, activation_format, kv_format)
-    if trace is None and model is None:
-        model, shapes = "tern-18m", replace(shapes, prefill=prefill or 64, decode=decode or 2)
-    workload = workload_of(trace, model, shapes)
-    tables = []
-    machines = load_machines(machine or list(shipped_machines()))
-    _say_what_leaves_the_array(machines, workload)
-    for item in machines:
-        analytic, event = (_simulate(item, workload, fidelity) for fidelity in ("analytic", "event"))
-        tables.append(compare_fidelities(analytic, event).assign(machine=item.name))
-    table = pd.concat(tables, ignore_index=True)
-    deviation = table["error"].abs()
-    document: dict[str, Any] = {
-        "median_error": float(deviation.median()),
-        "worst_error": float(deviation.max()),
-        "samples": len(table),
-        "agreement": AGREEMENT,
-        "outside": table[deviation > AGREEMENT].astype({"phase": str, "name": str, "kind": str}).to_dict("records"),
-    }
-    if as_json:
-        print_json(document)
-        return
-    print_text(
-        f"{len(table)} distinct operations: median error {document['median_error']:.2%}, "
-        f"worst {document['worst_error']:.2%}, {len(document['outside'])} over {AGREEMENT:.0%}"
-    )
-    rows = [
-        [row["machine"], row["phase"], row["name"], f"{row['analytic_cycles']:,}", f"{row['event_cycles']:,}",
-         f"{row['error']:+.1%}", row["reason"]]
-        for row in document["outside"]
-    ]  # fmt: skip
-    headings = {"machine": "left", "phase": "left", "operation": "left", "analytic cycles": "right"}
-    if rows:
-        print_table("Over the limit", headings | {"event cycles": "right", "error": "right", "reason": "left"}, rows)
 
 
 def machine_table(title: str, results: list[Result]) -> None:
@@ -200,12 +139,12 @@ def _write_timeline(path: Path, machine: Machine, trace: Trace) -> None:
     messages().print(f"{path}: {len(sections)} operations of {total} steps", markup=False, highlight=False)
 
 
-def _simulate(machine: Machine, trace: Trace, fidelity: Fidelity) -> Result:
+def simulate_with_progress(machine: Machine, trace: Trace, fidelity: Fidelity) -> Result:
     with progress_bar(f"{fidelity}, {machine.name}", None) as advance:
         return simulate(machine, trace, fidelity, lambda _done, _total: advance(1))
 
 
-def _say_what_leaves_the_array(machines: list[Machine], trace: Trace) -> None:
+def say_what_leaves(machines: list[Machine], trace: Trace) -> None:
     table = trace.operations[trace.operations["kind"] == "mpgemm"]
     pairs = table[["input_format", "weight_format"]].drop_duplicates().itertuples(index=False, name=None)
     say_what_leaves_the_array((machine, *pair) for machine in machines for pair in sorted(pairs))

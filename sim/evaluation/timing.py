@@ -14,7 +14,7 @@ import numpy as np
 from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
-from sim.timing.analytic import Memory, NestTiming, time_nests
+from sim.timing.analytic import Memory, NestTiming, Shares, time_nests
 from sim.timing.dram import MemoryModel, memory_model
 from sim.timing.machine import Machine
 from sim.timing.simulation import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
@@ -78,10 +78,21 @@ def in_closed_form(machine: Machine, work: Work) -> OperationTiming:
 
 
 def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
-    if work.lmma_cycles is None:
-        return lowered.choice.timing
-    longest = max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles)
-    return time_nests(lowered.choice.nest, Memory.of(machine.memory_timings), np.asarray(longest))
+    operands = None
+    if work.lmma_cycles is not None:
+        operands = np.asarray(max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles))
+    memory = Memory.walked(_memory_of(machine))
+    return time_nests(lowered.choice.nest, memory, operands, _shares(lowered))
+
+
+def _shares(lowered: Lowered) -> Shares:
+    """How cores share the channel: each loads activations for itself, and its own part of weights and results."""
+    parts, n = lowered.parts, lowered.unit.n
+    copies = sum(part.copies for part in parts) / parts[0].copies
+    if lowered.product.copies > 1:
+        return Shares(copies, copies, copies)
+    blocks, columns = (sum(-(-part.n // step) for part in parts) / -(-parts[0].n // step) for step in (n, 1))
+    return Shares(float(len(parts)), blocks, columns)
 
 
 def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None) -> OperationTiming:

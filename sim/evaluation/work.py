@@ -121,7 +121,9 @@ def _scaling(unit: ArrayUnit, activations: Format, weights: Format) -> Scaling |
     if granularity == "none":
         return None
     grouped = granularity == "group"
-    if grouped and weights.group_size % unit.k:
+    widths = unit.activation_type(activations).bits, unit.weight_type(weights).bits
+    whole_bytes = all(weights.group_size * bits % 8 == 0 for bits in widths)
+    if grouped and (weights.group_size % unit.k or not whole_bytes):
         granularity, grouped = "row", False
     return Scaling(
         granularity=granularity,

@@ -6,7 +6,6 @@ here the programs of a product, one a core and the one that makes tables beforeh
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -56,8 +55,7 @@ def run_lowered(lowered: Lowered, operands: ProductOperands, order: Order = prod
     parts = zip(lowered.parts, lowered.programs, operands_of_parts(lowered, operands), tables, strict=True)
     for part, program, own, given in parts:
         image = memory_image(program, part, own, given)
-        ready = _from_binary(program if given is None else _reading_tables(program))
-        execution = run_program(ready, image.memory, scratchpads=image.scratchpads, order=order)
+        execution = run_program(_from_binary(program), image.memory, scratchpads=image.scratchpads, order=order)
         results.append(output_of(part, execution.contents("output")))
     return joined(lowered, results)
 
@@ -66,12 +64,6 @@ def _made_tables(lowered: Lowered, program: Program, operands: ProductOperands, 
     image = memory_image(program, lowered.product, operands)
     execution = run_program(_from_binary(program), image.memory, scratchpads=image.scratchpads, order=order)
     return execution.contents("tables")
-
-
-def _reading_tables(program: Program) -> Program:
-    """The program with its tables as an input, which is there before it runs."""
-    buffers = (replace(item, role="input") if item.role == "tables" else item for item in program.buffers)
-    return replace(program, buffers=tuple(buffers))
 
 
 @lru_cache(maxsize=1024)

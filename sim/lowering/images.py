@@ -130,7 +130,7 @@ def _contents(
     buffer: Buffer, product: MatrixProduct, operands: ProductOperands, tables: Bytes | None
 ) -> NDArray[Any] | None:
     """What lies in a buffer at first; None where the program makes it."""
-    match buffer.role:
+    match buffer.name:
         case "input":
             return np.stack([pack_activations(copy, product.activation) for copy in operands.activations])
         case "weights":

@@ -38,22 +38,27 @@ class MemoryMap:
     result_row_bytes: int
     scale_row_bytes: int
 
-    def address(self, role: Role) -> int:
-        """Where the buffer of a role begins."""
-        return next(buffer.address for buffer in self.buffers if buffer.role == role)
+    def address(self, name: Role) -> int:
+        """Where a buffer begins; buffers are named after their roles, tables `tables` whatever their role."""
+        return next(buffer.address for buffer in self.buffers if buffer.name == name)
 
-    def copy_bytes(self, role: Role, copies: int) -> int:
-        """Bytes of one copy in the buffer of a role."""
-        return next(buffer.size_bytes for buffer in self.buffers if buffer.role == role) // copies
+    def copy_bytes(self, name: Role, copies: int) -> int:
+        """Bytes of one copy in a buffer."""
+        return next(buffer.size_bytes for buffer in self.buffers if buffer.name == name) // copies
 
 
-def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> MemoryMap:
+def memory_map(
+    unit: ArrayUnit, product: MatrixProduct, result_address: int, tables_role: Role | None = None
+) -> MemoryMap:
     """The memory map of a product on a unit.
 
     Parameters
     ----------
     result_address : int
         Where results go in the activation scratchpad, if they stay on chip.
+    tables_role : Role, optional
+        What tables in memory are to the program: `tables` where it makes them, `input` where it loads them. None: there
+        are none.
     """
     groups = -(-product.k // unit.k)
     inputs = row_bytes(product.k, product.activation.bits)
@@ -72,7 +77,7 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> 
     sizes: list[tuple[Role, int, str]] = [
         ("input", product.m * inputs, f"{product.activation.name} [copies, m, k], rows of whole bytes"),
         ("weights", blocks * block, f"{product.weight.name} [copies, {order}"),
-        ("tables", product.m * tables, "int16 [copies, m, groups, entries]"),
+        ("tables", product.m * tables if tables_role else 0, "int16 [copies, m, groups, entries]"),
         ("scales", scale_rows * scale_row, "of columns [copies, groups, n]"),
         ("row_scales", product.m * ROW_SCALE_BYTES if scaling else 0, "fp32 [copies, m]"),
         ("output", product.m * results, f"{product.result} [copies, m, n]"),
@@ -83,14 +88,15 @@ def memory_map(unit: ArrayUnit, product: MatrixProduct, result_address: int) -> 
         on_chip |= {"input": ("activation", 0), "row_scales": ("scale", 0)}
     if product.output_on_chip:
         on_chip["output"] = ("activation", result_address)
-    for role, size, layout in sizes:
+    for name, size, layout in sizes:
+        role = tables_role if name == "tables" and tables_role else name
         if not size:
             continue
-        one_for_all = role == "scales" and scaling is not None and scaling.granularity == "tensor"
+        one_for_all = name == "scales" and scaling is not None and scaling.granularity == "tensor"
         size_bytes = size * (1 if one_for_all else product.copies)
-        if role in on_chip:
-            buffers.append(Buffer(role, role, *on_chip[role], size_bytes, layout))
+        if name in on_chip:
+            buffers.append(Buffer(name, role, *on_chip[name], size_bytes, layout))
             continue
-        buffers.append(Buffer(role, role, "memory", address, size_bytes, layout))
+        buffers.append(Buffer(name, role, "memory", address, size_bytes, layout))
         address += -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
     return MemoryMap(tuple(buffers), inputs, tables, block, results, scale_row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isa.instructions import Instruction
-from isa.program import Program, Unit
+from isa.program import Program, Role, Unit
 from sim.lowering.emitter import Emitter
 from sim.lowering.memory_map import memory_map
 from sim.lowering.writer import ProgramWriter
@@ -35,6 +35,7 @@ def unit_of(machine: Machine, unit: ArrayUnit) -> Unit:
 def write_program(machine: Machine, unit: ArrayUnit, product: MatrixProduct, nest: Nest) -> Program:
     """The program of a product, cut as the nest says (of this product on this unit, one cut)."""
     results = product.copies * product.m * product.n * product.result_bytes if product.output_on_chip else 0
-    memory = memory_map(unit, product, int(nest.activation_scratchpad_bytes) - results)
+    tables_role: Role | None = "input" if nest.products.tables_given else None
+    memory = memory_map(unit, product, int(nest.activation_scratchpad_bytes) - results, tables_role)
     instructions: tuple[Instruction, ...] = ProgramWriter(unit, product, nest, memory, Emitter()).write()
     return Program(instructions, memory.buffers, unit_of(machine, unit))

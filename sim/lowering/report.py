@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from isa.instructions import EngineInstruction, Load, LutGen, SetPointer, Store
 from isa.instructions.types import SCRATCHPADS, Space
-from isa.program import Program, Role
+from isa.program import Program
 from sim.lowering.lower import Lowered
 from sim.lowering.memory_map import memory_map
 from sim.timing.nest import Nest, Pieces
@@ -32,13 +32,13 @@ class OperandTraffic:
     Parameters
     ----------
     operand : str
-        The role of its buffer.
+        The name of its buffer.
     moved_bytes : int
     least_bytes : int
         Every byte once; tables that are made beforehand twice, because they are written and read.
     """
 
-    operand: Role
+    operand: str
     moved_bytes: int
     least_bytes: int
 
@@ -167,9 +167,9 @@ class MappingReport:
         yield "scratchpads", ", ".join(used)
         if self.table_redundancy is not None:
             yield "redundancy", f"each table is made {self.table_redundancy:,.2f} times"
-        slower = self.cycles / self.fastest_cycles - 1
-        given_up = f", {slower:.2%} slower than the fastest, to move less" if slower else ", the fastest"
-        yield "search", f"{self.considered:,} cuts fit, {self.timed:,} timed{given_up}"
+        slower = self.cycles - self.fastest_cycles
+        given_up = f"{slower:,} cycles ({slower / self.fastest_cycles:.2%}) slower than the fastest, to move less"
+        yield "search", f"{self.considered:,} cuts fit, {self.timed:,} timed; {given_up if slower else 'the fastest'}"
 
 
 def mapping_report(lowered: Lowered) -> MappingReport:
@@ -228,26 +228,26 @@ def _programs(lowered: Lowered) -> tuple[Program, ...]:
 
 
 def _traffic(lowered: Lowered) -> Iterator[OperandTraffic]:
-    moved = Counter[Role]()
+    moved = Counter[str]()
     for program in _programs(lowered):
         moved.update(_moved_bytes(program))
-    buffers = memory_map(lowered.unit, lowered.product, 0).buffers
+    buffers = memory_map(lowered.unit, lowered.product, 0, "tables" if lowered.tables else None).buffers
     for buffer in buffers:
-        if moved[buffer.role]:
-            once = 2 * buffer.size_bytes if buffer.role == "tables" else buffer.size_bytes
-            yield OperandTraffic(buffer.role, moved[buffer.role], once)
+        if moved[buffer.name]:
+            once = 2 * buffer.size_bytes if buffer.name == "tables" else buffer.size_bytes
+            yield OperandTraffic(buffer.name, moved[buffer.name], once)
 
 
-def _moved_bytes(program: Program) -> Counter[Role]:
+def _moved_bytes(program: Program) -> Counter[str]:
     """Bytes between memory and scratchpads by the buffer that a pointer was set to."""
-    roles = {buffer.address: buffer.role for buffer in program.buffers if buffer.space == "memory"}
+    names = {buffer.address: buffer.name for buffer in program.buffers if buffer.space == "memory"}
     bases = {item.target: item.base for item in program.instructions if isinstance(item, SetPointer)}
-    moved = Counter[Role]()
+    moved = Counter[str]()
     for times, instruction in zip(program.repetitions(), program.instructions, strict=True):
         if isinstance(instruction, Load):
-            moved[roles[bases[instruction.source]]] += times * _size_bytes(instruction)
+            moved[names[bases[instruction.source]]] += times * _size_bytes(instruction)
         elif isinstance(instruction, Store) and instruction.space == "memory":
-            moved[roles[bases[instruction.target]]] += times * _size_bytes(instruction)
+            moved[names[bases[instruction.target]]] += times * _size_bytes(instruction)
     return moved
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from isa import InputError
 from isa.instructions.transfer import SIZE_BITS
 from sim.timing.analytic import Memory, NestTiming, time_nests
+from sim.timing.bounds import least_cycles
 from sim.timing.machine import Machine
 from sim.timing.nest import Cuts, Hardware, Int64, Nest, Products
 from sim.timing.product import MatrixProduct
+from sim.timing.totals import Totals
 from sim.timing.units import ArrayUnit
 
 __all__ = ["Choice", "candidate_cuts", "choose_cut"]
@@ -69,23 +71,18 @@ def choose_cut(
     nest = Nest(hardware, products, cuts)
     tiles = nest.visits(np.asarray(3))
     _check_count(machine, int(tiles.min()))
-    estimate = time_nests(nest, Memory.streaming(machine.memory_timings))
-    time = np.where(tiles <= max(_FINE_TILES, int(tiles.min())), estimate.cycles, np.iinfo(np.int64).max)
+    totals = Totals(nest, Memory.streaming(machine.memory_timings))
+    estimate = least_cycles(totals)
+    time = np.where(tiles <= max(_FINE_TILES, int(tiles.min())), estimate, np.iinfo(np.int64).max)
     near = np.flatnonzero(time <= time.min() * _WORTH_TIMING)
-    moved = estimate.totals.load_cycles + estimate.totals.store_cycles
+    moved = totals.load_cycles + totals.store_cycles
     fastest = near[np.lexsort((tiles[near], time[near]))][:_TIMED_EACH]
     leanest = near[np.lexsort((tiles[near], moved[near]))][:_TIMED_EACH]
     timed = np.unique(np.concatenate((fastest, leanest)))
     exact = time_nests(Nest(hardware, products, cuts.take(timed)), Memory.of(machine.memory_timings))
     index = _least(exact, tiles[timed])
     chosen = Nest(hardware, products, cuts.take(timed[index]))
-    return Choice(
-        chosen,
-        time_nests(chosen, Memory.of(machine.memory_timings)),
-        len(tiles),
-        len(timed),
-        int(exact.cycles.min()),
-    )
+    return Choice(chosen, exact.take(index, chosen), len(tiles), len(timed), int(exact.cycles.min()))
 
 
 def _least(timing: NestTiming, tiles: Int64) -> int:
@@ -105,6 +102,9 @@ def candidate_cuts(machine: Machine, unit: ArrayUnit, product: MatrixProduct, ta
         If none fits.
     """
     scaling, buffers = product.scaling, machine.buffers
+    if scaling is not None and scaling.granularity == "group" and scaling.group_size * product.activation.bits % 8:
+        expected = "groups whose activations are whole bytes"
+        raise InputError(f"machine {machine.name}", "scaling.group_size", scaling.group_size, expected)
     sums = buffers.output_bytes // 4
     rows = _sizes(product.m, unit.m, sums // min(product.n, unit.n))
     columns = _sizes(product.n, unit.n, sums // min(product.m, unit.m))
@@ -149,10 +149,11 @@ def _largest_run(nest: Nest) -> Int64:
 
 
 def _input_step(unit: ArrayUnit, product: MatrixProduct) -> int:
-    """Inputs of the smallest tile: whole windows of the array, whose activations are whole bytes."""
+    """Inputs of the smallest tile: whole windows of the array, whose activations (and weights that lie in rows) are
+    whole bytes."""
     window = unit.k * unit.groups_per_window
-    bits = product.activation.bits
-    return window if bits % 8 == 0 else int(np.lcm(window, 8))
+    in_rows = unit.weight_order == "rows" and product.weight.bits % 8
+    return int(np.lcm(window, 8)) if product.activation.bits % 8 or in_rows else window
 
 
 def _sizes(size: int, step: int, most: int) -> Int64:

@@ -3,7 +3,7 @@ product, and others that read the same activations, load them (LUT Tensor Core's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def table_phase(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> Ta
     InputError
         If the scratchpads do not hold the tables of one row.
     """
-    memory = memory_map(unit, product, 0)
+    memory = memory_map(unit, replace(product, output_on_chip=False), 0, "tables")
     rows, all_rows = _tile_rows(machine, unit, product), product.copies * product.m
     emitter = Emitter()
     inputs = Ring.make(emitter, 0, "table", _INPUT, 0, rows * memory.input_row_bytes, _PLACES)

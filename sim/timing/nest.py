@@ -14,153 +14,19 @@ at once. `sim.lowering` writes programs of exactly these loops; `sim.timing.anal
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isa.layouts import ENTRY_BYTES
-from sim.timing.machine import Machine
-from sim.timing.product import MatrixProduct
-from sim.timing.units import ArrayUnit, LutArray
+from sim.timing.arrays import Cuts, Hardware, Int64, Products
 
 __all__ = ["ACCUMULATOR_BYTES", "ROW_SCALE_BYTES", "Cuts", "Hardware", "Int64", "Nest", "Pieces", "Products", "Tile"]
 
-Int64 = NDArray[np.int64]
-
 ACCUMULATOR_BYTES = 4
 ROW_SCALE_BYTES = 4
-
-
-class _Arrays:
-    """Fields that are arrays which broadcast against each other."""
-
-    def take(self, index: Any) -> Self:
-        """The same fields at an index, where they are more than one number."""
-        values = {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{name: value[index] if value.ndim else value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Hardware(_Arrays):
-    """What of machines decides their timing besides the DRAM, int64.
-
-    Parameters
-    ----------
-    m, n, k, pass_cycles, pipeline_cycles : of the array; cycles of a pass are of the stored weight type
-    table_lookup : 1 if it multiplies tables, else 0
-    weight_rows : 1 if weights lie column after column, 0 if in blocks of N
-    tables_each_block : 1 if tables are made anew for every N columns
-    tables_per_cycle, vector_lanes, vector_pipeline_cycles, move_bytes, cores, queue_depth
-    """
-
-    m: Int64
-    n: Int64
-    k: Int64
-    pass_cycles: Int64
-    pipeline_cycles: Int64
-    table_lookup: Int64
-    weight_rows: Int64
-    tables_each_block: Int64
-    tables_per_cycle: Int64
-    vector_lanes: Int64
-    vector_pipeline_cycles: Int64
-    move_bytes: Int64
-    cores: Int64
-
-    @classmethod
-    def of(cls, machine: Machine, unit: ArrayUnit, weight_bits: int) -> Hardware:
-        """One machine, for one of its units."""
-        tables = unit if isinstance(unit, LutArray) else None
-        values = (
-            unit.m,
-            unit.n,
-            unit.k,
-            unit.pass_cycles(weight_bits),
-            unit.pipeline_cycles,
-            int(unit.looks_up_tables),
-            int(unit.weight_order == "rows"),
-            int(tables is not None and tables.precompute == "none"),
-            tables.tables_per_cycle if tables else 1,
-            machine.vector.n,
-            machine.vector.pipeline_cycles,
-            machine.buffers.move_bytes,
-            machine.cores,
-        )
-        return cls(*(np.asarray(value, np.int64) for value in values))
-
-
-@dataclass(frozen=True)
-class Products(_Arrays):
-    """Matrix products, int64.
-
-    Parameters
-    ----------
-    m, k, n, copies
-    activation_bits, weight_bits, result_bytes
-    column_scales : 0 none, 1 of the tensor, 2 of columns, 3 of groups of inputs
-    column_scale_bytes
-    input_on_chip, output_on_chip : 0 or 1
-    row_scales_on_chip : 1 where the scales of activations are in their scratchpad already
-    tables_given : 1 where tables are loaded that were made before
-    """
-
-    m: Int64
-    k: Int64
-    n: Int64
-    copies: Int64
-    activation_bits: Int64
-    weight_bits: Int64
-    result_bytes: Int64
-    column_scales: Int64
-    column_scale_bytes: Int64
-    input_on_chip: Int64
-    output_on_chip: Int64
-    row_scales_on_chip: Int64
-    tables_given: Int64
-
-    @classmethod
-    def of(cls, product: MatrixProduct, tables_given: int = 0) -> Products:
-        """One product."""
-        scaling = product.scaling
-        values = (
-            product.m,
-            product.k,
-            product.n,
-            product.copies,
-            product.activation.bits,
-            product.weight.bits,
-            product.result_bytes,
-            0 if scaling is None else 1 + ("tensor", "row", "group").index(scaling.granularity),
-            0 if scaling is None else 2 if scaling.element == "fp16" else 4,
-            int(product.input_on_chip and not tables_given),
-            int(product.output_on_chip),
-            int(product.input_on_chip),
-            tables_given,
-        )
-        return cls(*(np.asarray(value, np.int64) for value in values))
-
-
-@dataclass(frozen=True)
-class Cuts(_Arrays):
-    """Loop order and tile sizes, int64; edges are smaller.
-
-    Parameters
-    ----------
-    columns_outer : 0 for order "mn", 1 for "nm"
-    tile_m, tile_k, tile_n : at most the product's
-    whole_rows : 1 where activations (tables) of all inputs of a row tile are there at once, though weights are not
-    places : of a tile that is followed by another, in each scratchpad: 1, or 2 for double buffering
-    """
-
-    columns_outer: Int64
-    tile_m: Int64
-    tile_k: Int64
-    tile_n: Int64
-    whole_rows: Int64
-    places: Int64
 
 
 class Pieces(NamedTuple):
@@ -306,6 +172,17 @@ class Nest:
         again = (self.weight_level == 3) | ((self.weight_level == 2) & (self.cuts.columns_outer == 0))
         return np.where(again, self.rows.tiles, 1)
 
+    @cached_property
+    def column_scale_reloads(self) -> Int64:
+        """How often the scale of each column is loaded, or for a tile of the inputs one of its scales."""
+        again = (self.scale_level == 3) | ((self.scale_level == 2) & (self.cuts.columns_outer == 0))
+        return np.where(again, self.rows.tiles, 1) * np.where(self.scale_level == 3, self.inputs.tiles, 1)
+
+    @cached_property
+    def row_scale_reloads(self) -> Int64:
+        """How often the scale of each row is loaded."""
+        return self._repeats_of_columns(self.row_level)
+
     def _repeats_of_columns(self, level: Int64) -> Int64:
         again = (level == 3) | ((level == 2) & (self.cuts.columns_outer == 1))
         return np.where(again, self.columns.tiles, 1)
@@ -352,10 +229,23 @@ class Nest:
         tables = -(-depth // self.hardware.k) * self.table_bytes
         return np.where(self.products.tables_given == 1, tables, activations)
 
-    @property
-    def column_scale_run(self) -> Int64:
+    def column_scale_run(self, columns: Int64) -> Int64:
         """Bytes of the column scales of a tile: one scale, where all columns share that of the tensor."""
-        return np.where(self.products.column_scales == 1, 1, self.columns.size) * self.products.column_scale_bytes
+        return np.where(self.products.column_scales == 1, 1, columns) * self.products.column_scale_bytes
+
+    @property
+    def loaded_bytes(self) -> Int64:
+        """Bytes of activations, tables and weights over the memory channel, all copies, without scales."""
+        products = self.products
+        inputs = (1 - products.input_on_chip) * products.m * self.input_row_bytes * self.input_reloads
+        blocks = np.where(self.hardware.weight_rows == 1, products.n, -(-products.n // self.hardware.n))
+        return products.copies * (inputs + blocks * self.weight_run(products.k) * self.weight_reloads)
+
+    @property
+    def stored_bytes(self) -> Int64:
+        """Bytes of results over the memory channel, all copies."""
+        products = self.products
+        return (1 - products.output_on_chip) * products.copies * products.m * products.n * products.result_bytes
 
     # Scratchpad bytes that the tiles take.
 
@@ -393,7 +283,7 @@ class Nest:
     @cached_property
     def scale_scratchpad_bytes(self) -> Int64:
         """Scales of columns and rows; 0 without."""
-        columns = self.column_scale_run * self.places(self.scale_level)
+        columns = self.column_scale_run(self.columns.size) * self.places(self.scale_level)
         rows = self.rows.size * ROW_SCALE_BYTES * self.places(self.row_level)
         all_rows = self.products.copies * self.products.m * ROW_SCALE_BYTES
         scales = columns + np.where(self.products.row_scales_on_chip == 1, all_rows, rows)

@@ -56,9 +56,9 @@ _LOAD_BEGAN, _FIRST, _BLOCK_BEGAN, _BLOCK_FREE, _ASKED = 30, 31, 32, 33, 34
 _STORES = 4
 _STATES = 38
 # Durations, which do not shift with time.
-_LAST_LOAD, _STAGGER, _BLOCK, _BLOCK_STAGGER, _STAGGERS = range(5)
-_LEFT = 11
-_LENGTHS = 15
+_STAGGER, _BLOCK, _BLOCK_STAGGER, _STAGGERS = range(4)
+_LEFT = 10
+_LENGTHS = 14
 
 _TURN, _MOST_TURNS = 256.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
@@ -74,7 +74,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 @_compiled
-def _take(nest, state, ring):  # type: ignore[no-untyped-def]
+def _take(state, ring):  # type: ignore[no-untyped-def]
     """When the next place of a ring is free; it is taken."""
     free = state[_NEXT_FREE + ring]
     state[_NEXT_FREE + ring] = state[_LATER_FREE + ring]
@@ -129,19 +129,18 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     """
     places = nest[_PLACES + ring] > 1
     state[_FRONT] += 2.0 if places else 1.0
-    began = max(state[_LOADER], state[_FRONT], _take(nest, state, ring))
+    began = max(state[_LOADER], state[_FRONT], _take(state, ring))
     ended = began + cycles
     cores = nest[_INPUT_SHARES]
-    if ring == _WEIGHTS or ring == _COLUMN_SCALES:
+    if ring in (_WEIGHTS, _COLUMN_SCALES):
         cores = nest[_WEIGHT_SHARES]
     turn = max(_TURN, cycles // _MOST_TURNS)
     if cores > 1:
         ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores)
     if lengths[_LEFT] > 0:
-        ended = _make_way(nest, state, lengths, began, ended, min(turn, cycles))
+        ended = _make_way(state, lengths, began, ended, min(turn, cycles))
     if began > state[_LOADER]:
         state[_LOAD_BEGAN] = began
-    lengths[_LAST_LOAD] = min(cycles, turn)
     state[_LOADER] = ended
     state[_FULL + ring] = ended + nest[_LOAD_LATENCY]
 
@@ -156,14 +155,14 @@ def _meet(state, lengths, began, ring):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-untyped-def]
+def _make_way(state, lengths, began, ended, turn):  # type: ignore[no-untyped-def]
     """When a load has ended that takes turns with stores which were asked for before that and are not carried yet.
 
     They have had the channel for themselves while there was nothing to load; a turn of the load is followed by one of
     the store.
     """
-    idle, most = state[_LOADER], ended - began
-    yields = np.ceil(most / turn) * _TURN
+    idle = state[_LOADER]
+    yields = np.ceil((ended - began) / turn) * _TURN
     for store in range(_STORES):
         left = lengths[_LEFT + store]
         if left == 0:
@@ -176,12 +175,8 @@ def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-unty
             rest = ended - max(began, asked)
             shared = min(left, yields, np.ceil(rest / turn) * _TURN)
             yields -= shared
-            waits = min(most, rest, np.ceil(left / _TURN) * turn)
-            most -= waits
             left -= shared
             ended += shared
-            state[_STORER] += waits
-            _delay(nest, state, _RESULTS if nest[_GROUPED] else _SUMS, waits)
         lengths[_LEFT + store] = left
     kept = 0
     for store in range(_STORES):
@@ -191,14 +186,6 @@ def _make_way(nest, state, lengths, began, ended, turn):  # type: ignore[no-unty
             lengths[_LEFT + kept], state[_ASKED + kept] = left, state[_ASKED + store]
             kept += 1
     return ended
-
-
-@_compiled
-def _delay(nest, state, ring, cycles):  # type: ignore[no-untyped-def]
-    if nest[_PLACES + ring] > 1:
-        state[_LATER_FREE + ring] += cycles
-    else:
-        state[_NEXT_FREE + ring] += cycles
 
 
 @_compiled
@@ -215,7 +202,6 @@ def _store(nest, state, lengths, ready, cycles):  # type: ignore[no-untyped-def]
         busy = state[_LOADER] - max(began, state[_LOAD_BEGAN])
         shared = min(cycles, busy)
         left -= shared
-        ended += min(busy, (-(-cycles // _TURN) - 0.5) * lengths[_LAST_LOAD])
         state[_LOADER] += shared
     place = 0
     while place < _STORES - 1 and lengths[_LEFT + place] > 0:
@@ -237,7 +223,7 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         _load(nest, state, lengths, ring, nest[_LOAD_INPUT + 2 * row + depth])
     if tables_at == level and not nest[_LOADS_TABLES]:
         state[_FRONT] += 3.0
-        began = max(state[_TABLER], state[_FRONT], _take(nest, state, _TABLES))
+        began = max(state[_TABLER], state[_FRONT], _take(state, _TABLES))
         at_once = inputs_at == level
         if at_once:
             began = max(began, state[_FULL + _INPUTS])
@@ -327,7 +313,7 @@ def _multiply(nest, state, lengths, row, column, depth, first, last):  # type: i
         state[_FRONT] += 1.0
         began = _meet(state, lengths, began, _INPUTS)
     if first or grouped:
-        began = max(began, _take(nest, state, _SUMS))
+        began = max(began, _take(state, _SUMS))
     if state[_FIRST] == 0:
         state[_FIRST] = began
     state[_ARRAY] = began + nest[_MULTIPLY + 4 * row + 2 * column + depth]
@@ -345,7 +331,7 @@ def _multiply(nest, state, lengths, row, column, depth, first, last):  # type: i
         state[_FRONT] += 3.0
         began = max(state[_SCALER], state[_FRONT], done)
         if first:
-            began = max(began, _take(nest, state, _RESULTS))
+            began = max(began, _take(state, _RESULTS))
         if nest[_LEVELS + 3] == 3:
             began = max(began, state[_FULL + _COLUMN_SCALES])
         state[_SCALER] = began + nest[_SCALE + 2 * row + column]
@@ -370,7 +356,7 @@ def _finish(nest, state, lengths, row, column):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _skip(state, before, earlier, done, count):  # type: ignore[no-untyped-def]
+def _skip(whole, before, earlier, done, count):  # type: ignore[no-untyped-def]
     """After an iteration: leave out those that would be the same again, and say how many.
 
     `before` is the state an iteration ago, `earlier` two; both are brought up to date.
@@ -382,44 +368,46 @@ def _skip(state, before, earlier, done, count):  # type: ignore[no-untyped-def]
             past = before if period == 1 else earlier
             if done <= period or left < period:
                 continue
-            shift = state[_ARRAY] - past[_ARRAY]
+            shift = whole[_ARRAY] - past[_ARRAY]
             uniform = True
-            for entry in range(_STATES):
-                moved = state[entry] - past[entry]
-                if moved != 0 and abs(moved - shift) > 1e-6 * shift:
+            # The front end is ahead: it is no slower, and nobody waits for it to be faster.
+            for entry in range(1, _STATES + _LENGTHS):
+                moved = whole[entry] - past[entry]
+                if moved != 0 and (entry >= _STATES or abs(moved - shift) > 1e-6 * shift):
                     uniform = False
                     break
             # A loop that is not periodic by now goes on as it did in its last two iterations.
             if uniform or (period == 2 and done >= _MOST_ITERATIONS):
                 times = left // period
                 skipped = times * period
-                for entry in range(_STATES):
-                    if state[entry] != past[entry]:
-                        state[entry] += times * shift
+                whole[_FRONT] += times * (whole[_FRONT] - past[_FRONT])
+                for entry in range(1, _STATES):
+                    if whole[entry] != past[entry]:
+                        whole[entry] += times * shift
                 break
     earlier[:] = before
-    before[:] = state
+    before[:] = whole
     return skipped
 
 
 @_compiled
-def _accumulate(nest, state, lengths, row, column, past):  # type: ignore[no-untyped-def]
+def _accumulate(nest, whole, state, lengths, row, column, past):  # type: ignore[no-untyped-def]
     depths, last_depth = nest[_DEPTHS], int(nest[_DEPTH_EDGE])
     if depths > 1:
         _multiply(nest, state, lengths, row, column, 0, True, False)
         done, count = 0, depths - 2
-        past[0] = state
-        past[1] = state
+        past[0] = whole
+        past[1] = whole
         while done < count:
             _multiply(nest, state, lengths, row, column, 0, False, False)
             state[_FRONT] += 4.0
             done += 1
-            done += _skip(state, past[0], past[1], done, count)
+            done += _skip(whole, past[0], past[1], done, count)
     _multiply(nest, state, lengths, row, column, last_depth, depths == 1, True)
 
 
 @_compiled
-def _inner(nest, state, lengths, outer, past):  # type: ignore[no-untyped-def]
+def _inner(nest, whole, state, lengths, outer, past):  # type: ignore[no-untyped-def]
     columns_outer = nest[_COLUMNS_OUTER] > 0
     for edge in range(2):
         if columns_outer:
@@ -429,20 +417,20 @@ def _inner(nest, state, lengths, outer, past):  # type: ignore[no-untyped-def]
             row, column = outer, edge
             count = nest[_FULL_COLUMNS] if edge == 0 else nest[_COLUMN_EDGE]
         done = 0
-        past[2] = state
-        past[3] = state
+        past[2] = whole
+        past[3] = whole
         while done < count:
             _enter(nest, state, lengths, 2, row, column, 0)
-            _accumulate(nest, state, lengths, row, column, past)
+            _accumulate(nest, whole, state, lengths, row, column, past)
             _finish(nest, state, lengths, row, column)
             _leave(nest, state, 2)
             state[_FRONT] += 5.0
             done += 1
-            done += _skip(state, past[2], past[3], done, count)
+            done += _skip(whole, past[2], past[3], done, count)
 
 
 @_compiled
-def _outer(nest, state, lengths, past):  # type: ignore[no-untyped-def]
+def _outer(nest, whole, state, lengths, past):  # type: ignore[no-untyped-def]
     columns_outer = nest[_COLUMNS_OUTER] > 0
     for edge in range(2):
         if columns_outer:
@@ -450,35 +438,36 @@ def _outer(nest, state, lengths, past):  # type: ignore[no-untyped-def]
         else:
             count = nest[_FULL_ROWS] if edge == 0 else nest[_ROW_EDGE]
         done = 0
-        past[4] = state
-        past[5] = state
+        past[4] = whole
+        past[5] = whole
         while done < count:
             row, column = (0, edge) if columns_outer else (edge, 0)
             _enter(nest, state, lengths, 1, row, column, 0)
-            _inner(nest, state, lengths, edge, past)
+            _inner(nest, whole, state, lengths, edge, past)
             _leave(nest, state, 1)
             state[_FRONT] += 5.0
             done += 1
-            done += _skip(state, past[4], past[5], done, count)
+            done += _skip(whole, past[4], past[5], done, count)
 
 
 @_compiled
 def _nest_times(nests):  # type: ignore[no-untyped-def]
     times = np.zeros((len(nests), 3))
-    past = np.zeros((8, _STATES))
+    past = np.zeros((8, _STATES + _LENGTHS))
     for point in range(len(nests)):
         nest = nests[point]
-        state, lengths = np.zeros(_STATES), np.zeros(_LENGTHS)
+        whole = np.zeros(_STATES + _LENGTHS)
+        state, lengths = whole[:_STATES], whole[_STATES:]
         state[_FRONT] = nest[_START]
         done, count = 0, nest[_COPIES]
-        past[6] = state
-        past[7] = state
+        past[6] = whole
+        past[7] = whole
         while done < count:
             _enter(nest, state, lengths, 0, 0, 0, 0)
-            _outer(nest, state, lengths, past)
+            _outer(nest, whole, state, lengths, past)
             _leave(nest, state, 0)
             done += 1
-            done += _skip(state, past[6], past[7], done, count)
+            done += _skip(whole, past[6], past[7], done, count)
         times[point, 0] = state[_FIRST]
         times[point, 1] = state[_MULTIPLIED] - nest[_ARRAY_LATENCY]
         end = max(state[_STORER], state[_MULTIPLIED], state[_SCALEDONE], state[_FRONT])
