@@ -99,7 +99,7 @@ def _of_trace(machines: list[Machine], trace: Trace) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).astype({"phase": str, "name": str, "kind": str})
 
 
-def _report(table: pd.DataFrame, as_json: bool) -> None:  # noqa: FBT001
+def _report(table: pd.DataFrame, as_json: bool) -> None:
     """Print the figures, and end with 1 if they are over the limits."""
     deviation = table["error"].abs()
     median, worst = float(deviation.median()), float(deviation.max())

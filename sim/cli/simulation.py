@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isa import InputError
-from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
+from sim.cli.output import JsonOption, messages, print_json, print_table, progress_bar
 from sim.cli.shapes import (
     ActivationFormatOption,
     BatchOption,
@@ -26,11 +26,11 @@ from sim.cli.shapes import (
 from sim.evaluation import Result, simulate
 from sim.evaluation.recorded import record_timeline
 from sim.evaluation.result import Fidelity
-from sim.timing import Machine, load_machines, shipped_machines
+from sim.timing import Machine, load_machines
 from sim.timing.timeline import write_timeline
 from workloads import Trace
 
-__all__ = ["fidelity_command", "machine_table", "simulate_command"]
+__all__ = ["machine_table", "say_what_leaves", "simulate_command", "simulate_with_progress"]
 
 MachineOption = Annotated[list[str], typer.Option("--machine", help="Shipped machine or TOML file; may be repeated.")]
 FidelityOption = Annotated[Fidelity, typer.Option(help="analytic: closed form; event: simulated by SimPy.")]

@@ -1,8 +1,8 @@
 """Holds the two fidelities against each other, operation by operation, and says why they differ where they do.
 
-Both split an operation's time into fill, compute, stall and drain; the part that differs most is the reason. Stalls that
-differ are contention: the closed form estimates who waits for whom where loads and stores, or several cores, share the
-memory channel.
+Both split an operation's time into fill, compute, stall and drain; the part that differs most is the reason. Stalls
+that differ are contention: the closed form estimates who waits for whom where loads and stores, or several cores, share
+the memory channel.
 """
 
 from __future__ import annotations

@@ -7,27 +7,29 @@ real one, and among those of nearly the least time the one that moves least is t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product as combinations
 
 import numpy as np
 
 from isa import InputError
 from isa.instructions.transfer import SIZE_BITS
+from isa.layouts import ENTRY_BYTES
 from sim.timing.analytic import Memory, NestTiming, time_nests
 from sim.timing.bounds import least_cycles
 from sim.timing.machine import Machine
-from sim.timing.nest import Cuts, Hardware, Int64, Nest, Products
+from sim.timing.nest import ACCUMULATOR_BYTES, Cuts, Hardware, Int64, Nest, Products
 from sim.timing.product import MatrixProduct
 from sim.timing.totals import Totals
 from sim.timing.units import ArrayUnit
 
 __all__ = ["Choice", "candidate_cuts", "choose_cut"]
 
-# Cuts whose estimated time is within the first factor of the best are worth timing exactly: so many of the fastest and
-# as many of those that move least. Among the ones within the second of the least time, traffic decides.
-_WORTH_TIMING, _NEARLY = 1.5, 1.01
+# Worth timing exactly are so many of the fastest cuts whose estimated time is within the first factor of the best, and
+# as many of those that move least within the second. Among the ones within the third of the least time, traffic decides.
+_WORTH_TIMING, _WORTH_LESS_TRAFFIC, _NEARLY = 1.5, 1.04, 1.02
 _TIMED_EACH = 12
-# Sizes of a dimension that are considered, the largest that fit.
-_MOST_SIZES = 9
+# Sizes of a dimension that are all considered; of the smaller ones every second.
+_LARGEST_SIZES = 9
 _FINE_TILES = 1 << 14
 _MOST_TILES = 1 << 21
 
@@ -75,9 +77,10 @@ def choose_cut(
     estimate = least_cycles(totals)
     time = np.where(tiles <= max(_FINE_TILES, int(tiles.min())), estimate, np.iinfo(np.int64).max)
     near = np.flatnonzero(time <= time.min() * _WORTH_TIMING)
-    moved = totals.load_cycles + totals.store_cycles
     fastest = near[np.lexsort((tiles[near], time[near]))][:_TIMED_EACH]
-    leanest = near[np.lexsort((tiles[near], moved[near]))][:_TIMED_EACH]
+    nearly = np.flatnonzero(time <= time.min() * _WORTH_LESS_TRAFFIC)
+    moved = totals.load_cycles + totals.store_cycles
+    leanest = nearly[np.lexsort((tiles[nearly], moved[nearly]))][:_TIMED_EACH]
     timed = np.unique(np.concatenate((fastest, leanest)))
     exact = time_nests(Nest(hardware, products, cuts.take(timed)), Memory.of(machine.memory_timings))
     index = _least(exact, tiles[timed])
@@ -114,8 +117,7 @@ def candidate_cuts(machine: Machine, unit: ArrayUnit, product: MatrixProduct, ta
     inputs = _sizes(product.k, _input_step(unit, product), weights)
     if scaling is not None and scaling.granularity == "group":
         inputs = np.array([min(scaling.group_size, product.k)])
-    axes = np.meshgrid([0, 1], rows, inputs, columns, [0, 1], [1, 2], indexing="ij")
-    cuts = Cuts(*(axis.ravel().astype(np.int64) for axis in axes))
+    cuts = _every_way(*_tiles_that_fit_once(machine, unit, product, rows, inputs, columns))
     # Whole rows are a choice only where the inputs are cut, loop orders only where both others are.
     distinct = (cuts.whole_rows == 0) | (cuts.tile_k < product.k)
     distinct &= (cuts.columns_outer == 0) | ((cuts.tile_m < product.m) & (cuts.tile_n < product.n))
@@ -134,6 +136,30 @@ def candidate_cuts(machine: Machine, unit: ArrayUnit, product: MatrixProduct, ta
         expected = f"scratchpads that hold a tile of {smallest}, its tables and scales"
         raise InputError(f"machine {machine.name}", "buffers", buffers.model_dump(), expected)
     return cuts.take(fits)
+
+
+def _tiles_that_fit_once(
+    machine: Machine, unit: ArrayUnit, product: MatrixProduct, rows: Int64, inputs: Int64, columns: Int64
+) -> tuple[Int64, Int64, Int64]:
+    """Row, input and column sizes of the tiles of which the scratchpads hold one: most do not."""
+    buffers = machine.buffers
+    row, depth, column = (axis.ravel() for axis in np.meshgrid(rows, inputs, columns, indexing="ij"))
+    fits = (row * column * ACCUMULATOR_BYTES <= buffers.output_bytes) & (
+        depth * column * product.weight.bits <= 8 * buffers.weight_bytes
+    )
+    if unit.looks_up_tables:
+        fits &= row * -(-depth // unit.k) * (ENTRY_BYTES << unit.k - 1) <= buffers.table_bytes
+    elif not product.input_on_chip:
+        fits &= row * depth * product.activation.bits <= 8 * buffers.activation_bytes
+    return row[fits], depth[fits], column[fits]
+
+
+def _every_way(rows: Int64, inputs: Int64, columns: Int64) -> Cuts:
+    """Tiles in both loop orders, with whole rows and without, single and double."""
+    ways = np.array(list(combinations([0, 1], [0, 1], [1, 2])), np.int64).T
+    order, whole_rows, places = (np.tile(way, len(rows)) for way in ways)
+    sizes = (np.repeat(size, ways.shape[1]) for size in (rows, inputs, columns))
+    return Cuts(order, *sizes, whole_rows, places)
 
 
 def _largest_run(nest: Nest) -> Int64:
@@ -157,13 +183,13 @@ def _input_step(unit: ArrayUnit, product: MatrixProduct) -> int:
 
 
 def _sizes(size: int, step: int, most: int) -> Int64:
-    """Multiples of `step` that split `size` into 1, 2, 3, 4, 6, 8, 12, 16, 24, ... nearly equal parts: the largest that
-    are at most `most`, and the smallest."""
+    """Multiples of `step` that split `size` into 1, 2, 3, 4, 6, 8, 12, 16, 24, ... nearly equal parts, at most `most`:
+    the largest, and of the smaller ones every second."""
     steps = -(-size // step)
     parts = {1, steps} | {base << power for base in (2, 3) for power in range(steps.bit_length())}
     sizes = np.array(sorted({min(size, -(-steps // count) * step) for count in parts}), np.int64)
-    fitting = sizes[sizes <= max(most, sizes[0])]
-    return np.unique(np.append(fitting[-_MOST_SIZES:], fitting[0]))
+    fitting = sizes[sizes <= max(most, sizes[0])][::-1]
+    return np.sort(np.concatenate((fitting[:_LARGEST_SIZES], fitting[_LARGEST_SIZES:][::2])))
 
 
 def _check_count(machine: Machine, count: int) -> None:

@@ -1,5 +1,6 @@
-"""Machines, products and cuts as arrays of numbers that broadcast against each other: what the loops of `sim.timing.nest`
-are made of. What is counted of them is there; what they are made from is `sim.timing.machine` and `.product`."""
+"""Machines, products and cuts as arrays of numbers that broadcast against each other: what the loops of
+`sim.timing.nest` are made of. What is counted of them is there; what they are made from is `sim.timing.machine` and
+`sim.timing.product`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A million points at once: the time of matrix products on machines, each point a product, a machine and a cut of its own.
+"""A million points at once: the time of matrix products on machines, each point a product, a machine and a
+cut of its own.
 
     Hardware, Products, Scratchpads, TimingArrays ──a few cuts a point──► least bound that fits ──`time_nests`──► Points
 
@@ -22,17 +23,23 @@ from sim.timing.dram import TimingArrays
 from sim.timing.machine import Machine
 from sim.timing.memory import Memory
 from sim.timing.nest import Nest
-from sim.timing.totals import Totals
 
 __all__ = ["Points", "Scratchpads", "time_points"]
 
 # Points at a time: their arrays stay in the processor's cache.
 _CHUNK = 1 << 13
 _NEVER = np.inf
-# Places of a tile, whether it has all inputs, whether it has few rows, whether columns are the outer loop.
+# Places of a tile, most rows, most blocks of N columns, whether it has all inputs, whether columns are the outer loop.
 _WAYS = (
-    *((2, all_inputs, few_rows, outer) for all_inputs in (1, 0) for few_rows, outer in ((1, 0), (1, 1), (0, 0))),
-    *((1, 0, few_rows, 0) for few_rows in (1, 0)),
+    (2, 128, 64, 1, 0),
+    (2, 128, 4, 1, 1),
+    (2, 128, 1, 1, 0),
+    (2, 128, 2, 0, 0),
+    (2, 128, 1, 0, 0),
+    (2, 32, 4, 0, 0),
+    (2, 1, 1, 0, 0),
+    (1, 128, 4, 0, 0),
+    (1, 1, 1, 0, 0),
 )
 
 
@@ -180,27 +187,34 @@ def _time_chunk(
 
 
 def _candidates(hardware: Hardware, products: Products, scratchpads: Scratchpads, depth_step: Int64) -> Iterator[Cuts]:
-    """Cuts that fill the scratchpads in different ways: all inputs or as many as fit, few rows or all, one order of the
-    loops or the other; two places for each tile, or one where two of the smallest do not fit."""
-    sums = scratchpads.accumulator_bytes // 4
+    """Nearly equal tiles that fill the scratchpads in different ways: all inputs or as many as fit, more or fewer rows
+    and columns, one order of the loops or the other; two places for each tile, or one."""
     m, n, k = products.m, products.n, products.k
     grouped = products.column_scales == 3
     one = np.ones(1, np.int64)
-    for places, all_inputs, few_rows, columns_outer in _WAYS:
-        bits = places * products.weight_bits
-        tile_m = np.minimum(m, 8 * hardware.m) if few_rows else m
-        columns = np.maximum(sums // (places * tile_m * np.where(grouped, 2, 1)) // hardware.n, 1) * hardware.n
-        columns = np.where(hardware.tables_each_block == 1, hardware.n, columns)
+    blocks = -(-n // hardware.n)
+    for places, most_rows, most_blocks, all_inputs, columns_outer in _WAYS:
+        rows = -(-m // -(-m // np.maximum(most_rows, hardware.m)))
+        tile_m = np.minimum(m, -(-rows // hardware.m) * hardware.m)
+        sums = scratchpads.accumulator_bytes // (4 * places * tile_m * np.where(grouped, 2, 1) * hardware.n)
+        width = np.where(hardware.tables_each_block == 1, 1, np.minimum(blocks, most_blocks))
+        width = np.maximum(np.minimum(width, sums), 1)
+        bits = places * products.weight_bits * hardware.n
         if all_inputs:
             tile_k = k
-            held = scratchpads.weight_bytes * 8 // (bits * -(-k // hardware.k) * hardware.k)
-            columns = np.minimum(columns, np.maximum(held // hardware.n, 1) * hardware.n)
+            width = np.maximum(
+                np.minimum(width, scratchpads.weight_bytes * 8 // (bits * -(-k // depth_step) * depth_step)), 1
+            )
         else:
-            columns = np.minimum(columns, 4 * hardware.n)
-            held = scratchpads.weight_bytes * 8 // (bits * np.minimum(columns, -(-n // hardware.n) * hardware.n))
-            tile_k = np.minimum(k, np.maximum(held // depth_step, 1) * depth_step)
+            weights = scratchpads.weight_bytes * 8 // (bits * width)
+            loaded = scratchpads.activation_bytes * 8 // (places * products.activation_bits * tile_m)
+            inputs = np.where(products.input_on_chip == 1, weights, np.minimum(weights, loaded))
+            depths = -(-k // np.maximum(inputs // depth_step * depth_step, depth_step))
+            steps = -(-k // depth_step)
+            tile_k = np.minimum(k, -(-steps // depths) * depth_step)
         tile_k = np.where(grouped, np.minimum(depth_step, k), tile_k)
-        yield Cuts(one * columns_outer, tile_m, tile_k, np.minimum(n, columns), one * 0, one * places)
+        width = -(-blocks // -(-blocks // width))
+        yield Cuts(one * columns_outer, tile_m, tile_k, np.minimum(n, width * hardware.n), one * 0, one * places)
 
 
 def _estimate(nest: Nest, memory: TimingArrays) -> NDArray[np.float64]:
