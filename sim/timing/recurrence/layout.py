@@ -50,7 +50,7 @@ LENGTHS = 14
 
 TURN, MOST_TURNS = 256.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
-MOST_ITERATIONS = 8
+MOST_ITERATIONS = 5
 
 
 def compiled(function: Callable[..., Any]) -> Any:
