@@ -69,14 +69,16 @@ def shared_out(totals: Int64, groups: Int64, columns: Int64) -> Int64:
     Parameters
     ----------
     totals : int64 [operations]
-        The total of each operation's group.
+        The total of each operation's group; one or more.
     groups, columns : int64 [operations]
-        Groups are consecutive.
+        Groups are numbered from 0 and consecutive.
     """
     ends = np.cumsum(columns)
     first = np.concatenate(([True], groups[1:] != groups[:-1]))
     before = np.repeat((ends - columns)[first], np.diff(np.append(np.flatnonzero(first), len(groups))))
-    of_group = np.repeat(np.add.reduceat(columns, np.flatnonzero(first)), np.bincount(groups)) if len(groups) else ends
+    of_group = np.repeat(np.add.reduceat(columns, np.flatnonzero(first)), np.bincount(groups))
     upper, lower = ends - before, ends - columns - before
-    shares: Int64 = totals * upper // of_group - totals * lower // of_group
+    # In two parts, because totals times columns may be more than 64 bits hold.
+    quotients, remainders = np.divmod(totals, of_group)
+    shares: Int64 = quotients * columns + remainders * upper // of_group - remainders * lower // of_group
     return shares

@@ -11,8 +11,8 @@ import pandas as pd
 from sim.evaluation.distinct import distinct_operations
 from sim.evaluation.timing import event_timing
 from sim.evaluation.work import work_of
+from sim.timing.event import Recorder
 from sim.timing.machine import Machine
-from sim.timing.simulation import Recorder
 from sim.timing.timeline import MOST_SPANS, Section
 from workloads.trace import Trace
 

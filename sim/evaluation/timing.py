@@ -14,10 +14,11 @@ import numpy as np
 from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
-from sim.timing.analytic import Memory, NestTiming, Shares, time_nests
+from sim.timing.analytic import NestTiming, time_nests
 from sim.timing.dram import MemoryModel, memory_model
+from sim.timing.event import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.machine import Machine
-from sim.timing.simulation import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
+from sim.timing.memory import Memory
 from sim.timing.streams import Stream, stream_tasks, time_stream
 from sim.timing.tasks import Costs
 
@@ -63,8 +64,6 @@ def in_closed_form(machine: Machine, work: Work) -> OperationTiming:
     lowered = work.body
     timing_of_nest = _nest_timing(machine, lowered, work)
     totals = timing_of_nest.totals
-    cores = len(lowered.parts)
-    memory_cycles = cores * int(totals.load_cycles + totals.store_cycles)
     before = lowered.tables
     return OperationTiming(
         fill_cycles=int(timing_of_nest.fill_cycles) + (before.cycles if before else 0),
@@ -73,7 +72,7 @@ def in_closed_form(machine: Machine, work: Work) -> OperationTiming:
         drain_cycles=int(timing_of_nest.drain_cycles),
         table_cycles=int(totals.table_cycles) + (before.table_cycles if before else 0),
         scale_cycles=int(totals.scale_cycles),
-        memory_cycles=memory_cycles + (before.channel_cycles if before else 0),
+        memory_cycles=lowered.channel_cycles(totals) + (before.channel_cycles if before else 0),
     )
 
 
@@ -82,17 +81,7 @@ def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
     if work.lmma_cycles is not None:
         operands = np.asarray(max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles))
     memory = Memory.walked(_memory_of(machine))
-    return time_nests(lowered.choice.nest, memory, operands, _shares(lowered))
-
-
-def _shares(lowered: Lowered) -> Shares:
-    """How cores share the channel: each loads activations for itself, and its own part of weights and results."""
-    parts, n = lowered.parts, lowered.unit.n
-    copies = sum(part.copies for part in parts) / parts[0].copies
-    if lowered.product.copies > 1:
-        return Shares(copies, copies, copies)
-    blocks, columns = (sum(-(-part.n // step) for part in parts) / -(-parts[0].n // step) for step in (n, 1))
-    return Shares(float(len(parts)), blocks, columns)
+    return time_nests(lowered.choice.nest, memory, operands, lowered.shares)
 
 
 def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None) -> OperationTiming:

@@ -2,8 +2,10 @@
 
 `mpgemm` runs on the array if that supports the formats, else on the vector unit; `gemm` and `attention` run on the
 vector unit as matrix products; everything else streams through it, `_VECTOR_OPERATIONS` an output element. Tensors that
-fit half the activation scratchpad stay on chip between operations, each judged by itself; weights come from DRAM, the
-KV cache goes there and comes back. Gains of norms, biases and position tables are not counted.
+fit half the activation scratchpad stay on chip between operations, each judged by itself and the results of a fused
+product as one; weights come from DRAM, the KV cache goes there and comes back. Gains of norms, biases and position
+tables are not counted. Of several cores, products use all and streams the first; what stays on chip is taken to be in
+the scratchpads of all of them, and no traffic between them is counted.
 """
 
 from __future__ import annotations

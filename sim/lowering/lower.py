@@ -11,9 +11,11 @@ from isa.program import Program
 from sim.lowering.program import write_program
 from sim.lowering.search import Choice, choose_cut
 from sim.lowering.tables import TablePhase, table_phase
+from sim.timing.analytic import Shares
 from sim.timing.machine import Machine
 from sim.timing.nest import Nest, Products
 from sim.timing.product import MatrixProduct
+from sim.timing.totals import Totals
 from sim.timing.units import ArrayUnit, LutArray
 
 __all__ = ["Lowered", "lower", "split"]
@@ -59,6 +61,25 @@ class Lowered:
             if part not in written:
                 written[part] = write_program(self.machine, self.unit, part, nest)
         return tuple(written[part] for part in self.parts)
+
+    @property
+    def shares(self) -> Shares:
+        """What all cores load and store of what the first does: each loads activations for itself, and its own part of
+        weights and results."""
+        parts, n = self.parts, self.unit.n
+        if self.product.copies > 1:
+            copies = self.product.copies / parts[0].copies
+            return Shares(copies, copies, copies)
+        blocks, columns = (sum(-(-part.n // step) for part in parts) / -(-parts[0].n // step) for step in (n, 1))
+        return Shares(float(len(parts)), blocks, columns)
+
+    def channel_cycles(self, totals: Totals) -> int:
+        """For how long all cores have the memory channel, from the totals of the first; tables that are made beforehand
+        aside."""
+        shares = self.shares
+        loads = totals.input_load_cycles * shares.inputs
+        loads = loads + (totals.weight_load_cycles + totals.scale_load_cycles) * shares.weights
+        return round(float(loads + totals.store_cycles * shares.results))
 
 
 @lru_cache(maxsize=4096)

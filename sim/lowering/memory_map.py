@@ -72,7 +72,7 @@ def memory_map(
     results = product.n * product.result_bytes
     scaling, scale_row, scale_rows = product.scaling, 0, 0
     if scaling is not None:
-        scale_row = (1 if scaling.granularity == "tensor" else product.n) * (2 if scaling.element == "fp16" else 4)
+        scale_row = (1 if scaling.granularity == "tensor" else product.n) * scaling.element_bytes
         scale_rows = -(-product.k // scaling.group_size) if scaling.granularity == "group" else 1
     sizes: list[tuple[Role, int, str]] = [
         ("input", product.m * inputs, f"{product.activation.name} [copies, m, k], rows of whole bytes"),

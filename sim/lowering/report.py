@@ -176,8 +176,7 @@ def mapping_report(lowered: Lowered) -> MappingReport:
     """The report of a lowered product."""
     machine, unit, product, choice = lowered.machine, lowered.unit, lowered.product, lowered.choice
     nest, totals, before = choice.nest, choice.timing.totals, lowered.tables
-    channel = len(lowered.parts) * int(totals.load_cycles + totals.store_cycles)
-    channel += before.channel_cycles if before else 0
+    channel = lowered.channel_cycles(totals) + (before.channel_cycles if before else 0)
     latency = round(machine.memory_timings.latency_cycles) if channel else 0
     busy: dict[Bound, int] = {
         "array": int(totals.array_cycles),

@@ -14,9 +14,10 @@ import numpy as np
 from isa import InputError
 from isa.instructions.transfer import SIZE_BITS
 from isa.layouts import ENTRY_BYTES
-from sim.timing.analytic import Memory, NestTiming, time_nests
+from sim.timing.analytic import NestTiming, time_nests
 from sim.timing.bounds import least_cycles
 from sim.timing.machine import Machine
+from sim.timing.memory import Memory
 from sim.timing.nest import ACCUMULATOR_BYTES, Cuts, Hardware, Int64, Nest, Products
 from sim.timing.product import MatrixProduct
 from sim.timing.totals import Totals
@@ -25,7 +26,7 @@ from sim.timing.units import ArrayUnit
 __all__ = ["Choice", "candidate_cuts", "choose_cut"]
 
 # Worth timing exactly are so many of the fastest cuts whose estimated time is within the first factor of the best, and
-# as many of those that move least within the second. Among the ones within the third of the least time, traffic decides.
+# as many of those that move least within the second. Among those within the third of the least time, traffic decides.
 _WORTH_TIMING, _WORTH_LESS_TRAFFIC, _NEARLY = 1.5, 1.04, 1.02
 _TIMED_EACH = 12
 # Sizes of a dimension that are all considered; of the smaller ones every second.
@@ -70,6 +71,9 @@ def choose_cut(
     hardware = replace(Hardware.of(machine, unit, product.weight.bits), cores=np.asarray(cores, np.int64))
     products = Products.of(product, tables_given)
     cuts = candidate_cuts(machine, unit, product, tables_given)
+    if cores > 1 and (cuts.places > 1).any():
+        # Whether the loads of several cores meet or pass each other is chance, unless computing hides them.
+        cuts = cuts.take(cuts.places > 1)
     nest = Nest(hardware, products, cuts)
     tiles = nest.visits(np.asarray(3))
     _check_count(machine, int(tiles.min()))
@@ -108,7 +112,7 @@ def candidate_cuts(machine: Machine, unit: ArrayUnit, product: MatrixProduct, ta
     if scaling is not None and scaling.granularity == "group" and scaling.group_size * product.activation.bits % 8:
         expected = "groups whose activations are whole bytes"
         raise InputError(f"machine {machine.name}", "scaling.group_size", scaling.group_size, expected)
-    sums = buffers.output_bytes // 4
+    sums = buffers.output_bytes // ACCUMULATOR_BYTES
     rows = _sizes(product.m, unit.m, sums // min(product.n, unit.n))
     columns = _sizes(product.n, unit.n, sums // min(product.m, unit.m))
     if unit.looks_up_tables and Hardware.of(machine, unit, product.weight.bits).tables_each_block:
@@ -158,8 +162,8 @@ def _every_way(rows: Int64, inputs: Int64, columns: Int64) -> Cuts:
     """Tiles in both loop orders, with whole rows and without, single and double."""
     ways = np.array(list(combinations([0, 1], [0, 1], [1, 2])), np.int64).T
     order, whole_rows, places = (np.tile(way, len(rows)) for way in ways)
-    sizes = (np.repeat(size, ways.shape[1]) for size in (rows, inputs, columns))
-    return Cuts(order, *sizes, whole_rows, places)
+    tile_m, tile_k, tile_n = (np.repeat(size, ways.shape[1]) for size in (rows, inputs, columns))
+    return Cuts(order, tile_m, tile_k, tile_n, whole_rows, places)
 
 
 def _largest_run(nest: Nest) -> Int64:

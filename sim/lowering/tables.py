@@ -17,8 +17,8 @@ from sim.lowering.emitter import Emitter
 from sim.lowering.memory_map import memory_map
 from sim.lowering.program import unit_of
 from sim.lowering.rings import Ring, grant_places
-from sim.timing.analytic import Memory
 from sim.timing.machine import Machine
+from sim.timing.memory import Memory
 from sim.timing.nest import Tile
 from sim.timing.product import MatrixProduct
 from sim.timing.units import ArrayUnit, LutArray

@@ -1,7 +1,8 @@
 """Writes the program of a matrix product that has been cut: the loops of `sim.timing.nest` as instructions.
 
 Every operand that is loaded has a ring (`sim.lowering.rings`). Where a tile changes with every `lmma`, that instruction
-itself waits for it and frees it; where it serves several, a `sync` does, before and after the inner loops.
+itself waits for it and frees it; where it serves several, a `sync` does, before and after the inner loops. How rings
+are filled is written by `sim.lowering.fills`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from isa.instructions import Halt, Instruction, Lmma, Load, LutGen, Scale, Store, Sync
+from isa.instructions import Halt, Instruction, Lmma, Scale, Store, Sync
 from isa.instructions.operands import TOKENS
-from isa.layouts import row_bytes
 from sim.lowering.emitter import Emitter
+from sim.lowering.fills import Filler
 from sim.lowering.memory_map import MemoryMap
 from sim.lowering.operands import COPIES, DEPTH, Dimension, make_operands
 from sim.lowering.rings import Ring, grant_places
-from sim.timing.nest import ROW_SCALE_BYTES, Int64, Nest, Pieces
-from sim.timing.nest import Tile as Transfer
+from sim.timing.nest import Nest, Pieces
 from sim.timing.product import MatrixProduct
 from sim.timing.units import ArrayUnit
 
@@ -60,8 +58,8 @@ class ProgramWriter:
         self, unit: ArrayUnit, product: MatrixProduct, nest: Nest, memory: MemoryMap, emitter: Emitter
     ) -> None:
         self._unit, self._product, self._nest, self._memory, self._emitter = unit, product, nest, memory, emitter
-        self._given = bool(nest.products.tables_given)
         self._operands = make_operands(emitter, product, nest, memory)
+        self._filler = Filler(unit, product, nest, memory, self._operands, emitter)
 
     def write(self) -> tuple[Instruction, ...]:
         """The whole program, `halt` included."""
@@ -116,8 +114,8 @@ class ProgramWriter:
     @contextmanager
     def _tiles(self, level: int, tile: _Tile) -> Iterator[None]:
         """Load what changes at a level, let its users wait for it, and free it at the end."""
-        self._load(level, tile)
-        held = [ring for ring in self._loaded_rings() if ring.level == level]
+        self._filler.fill(level, tile.rows, tile.columns, tile.depth)
+        held = self._filler.held(level)
         for engine in dict.fromkeys(ring.consumer for ring in held):
             full = frozenset(ring.full for ring in held if ring.consumer == engine)
             self._emitter.emit(Sync(unit=engine, wait=full))
@@ -131,104 +129,18 @@ class ProgramWriter:
             self._emitter.step(ring.use, places[ring.use] - self._emitter.moved(ring.use))
             ring.used(self._emitter)
 
-    def _loaded_rings(self) -> list[Ring]:
-        """Rings that `_tiles` waits for; activations that tables are made of at once are freed by `lutgen`."""
-        operands = self._operands
-        rings = [operands.tables, operands.weights, operands.column_scales, operands.row_scales]
-        if operands.inputs and not (operands.tables and operands.tables.level == operands.inputs.level):
-            rings.insert(0, operands.inputs)
-        return [ring for ring in rings if ring]
-
-    def _load(self, level: int, tile: _Tile) -> None:
-        """Load every operand of a level, and make tables."""
-        operands, nest = self._operands, self._nest
-        depth = tile.depth if level == DEPTH else self._product.k
-        inputs = operands.tables if self._given else operands.inputs
-        if inputs and inputs.level == level:
-            space, role = ("table", "tables") if self._given else ("activation", "input")
-            self._fill(inputs, space, role, nest.input_tile(_array(tile.rows), _array(depth)))
-        if operands.tables and not self._given and operands.tables.level == level:
-            self._make_tables(tile.rows, depth)
-        if operands.weights.level == level:
-            self._fill(operands.weights, "weight", "weights", nest.weight_tile(_array(tile.columns), _array(depth)))
-        if operands.column_scales and operands.column_scales.level == level:
-            count = 1 if self._one_scale else tile.columns
-            self._fill_scales(operands.column_scales, "scales", count * int(nest.products.column_scale_bytes))
-        if operands.row_scales and operands.row_scales.level == level:
-            self._fill_scales(operands.row_scales, "row_scales", tile.rows * ROW_SCALE_BYTES)
-
-    @property
-    def _one_scale(self) -> bool:
-        """Whether all columns share the scale of the tensor."""
-        return self._product.scaling is not None and self._product.scaling.granularity == "tensor"
-
-    def _fill_scales(self, ring: Ring, role: str, size_bytes: int) -> None:
-        self._fill(ring, "scale", role, Transfer(_array(1), _array(size_bytes), _array(0)))
-
-    def _fill(self, ring: Ring, space: str, role: str, transfer: Transfer) -> None:
-        self._emitter.emit(
-            Load(
-                space=space,  # type: ignore[arg-type]
-                source=self._operands.sources[role],
-                target=ring.fill,
-                rows=int(transfer.rows),
-                row_bytes=int(transfer.row_bytes),
-                pitch_bytes=int(transfer.pitch_bytes) if transfer.rows > 1 else 0,
-                wait=frozenset({ring.free}),
-                signal=frozenset({ring.full}),
-            )
-        )
-        ring.filled(self._emitter)
-
-    def _make_tables(self, rows: int, depth: int) -> None:
-        tables, inputs = self._operands.tables, self._operands.inputs
-        assert tables is not None  # noqa: S101
-        at_once = inputs is not None and inputs.level == tables.level
-        self._emitter.emit(
-            LutGen(
-                k=self._unit.k,
-                activation=self._product.activation.name,
-                source=self._input_pointer,
-                target=tables.fill,
-                rows=rows,
-                depth=depth,
-                pitch_bytes=self._input_pitch(depth),
-                wait=frozenset({tables.free} | ({inputs.full} if inputs and at_once else set())),
-                signal=frozenset({tables.full} | ({inputs.free} if inputs and at_once else set())),
-            )
-        )
-        tables.filled(self._emitter)
-        if inputs and at_once:
-            inputs.used(self._emitter)
-
-    @property
-    def _input_pointer(self) -> int:
-        """Where activations are read: in their ring, or where they are on chip."""
-        operands = self._operands
-        if operands.inputs:
-            return operands.inputs.use
-        assert operands.on_chip_input is not None  # noqa: S101
-        return operands.on_chip_input
-
-    def _input_pitch(self, depth: int) -> int:
-        """From one row of activations to the next, where a tile of that depth is read."""
-        inputs = self._operands.inputs
-        if inputs is None:
-            return self._memory.input_row_bytes
-        return row_bytes(depth if inputs.level == DEPTH else self._product.k, self._product.activation.bits)
-
     def _multiply(self, tile: _Tile) -> None:
         """One `lmma`, and the scaling of its sums where they belong to a group."""
-        self._load(DEPTH, tile)
+        self._filler.fill(DEPTH, tile.rows, tile.columns, tile.depth)
         operands, product = self._operands, self._product
-        held = [ring for ring in self._loaded_rings() if ring.level == DEPTH and ring.consumer == "array"]
+        held = [ring for ring in self._filler.held(DEPTH) if ring.consumer == "array"]
         starts, ends = (True, True) if operands.results else (tile.first, tile.last)
         tables = operands.tables
         if tables:
             table_depth = tile.depth if tables.level == DEPTH else product.k
             source, pitch = tables.use, -(-table_depth // self._unit.k) * int(self._nest.table_bytes)
         else:
-            source, pitch = self._input_pointer, self._input_pitch(tile.depth)
+            source, pitch = self._filler.input_pointer, self._filler.input_pitch_bytes(tile.depth)
         integers = not product.activation.floating and product.weight.coding != "float"
         self._emitter.emit(
             Lmma(
@@ -277,7 +189,7 @@ class ProgramWriter:
             Scale(
                 granularity="group" if results and not tile.first else "row",
                 rule=scaling.rule,
-                columns_have="one" if self._one_scale else "each",
+                columns_have="one" if scaling.granularity == "tensor" else "each",
                 scale=scaling.element,
                 source=operands.sums.use,
                 target=results.fill if results else operands.sums.use,
@@ -321,10 +233,6 @@ class ProgramWriter:
             )
         )
         ring.used(self._emitter)
-
-
-def _array(value: int) -> Int64:
-    return np.asarray(value, np.int64)
 
 
 def _runs(pieces: Pieces) -> list[tuple[int, int]]:

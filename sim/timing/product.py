@@ -1,6 +1,6 @@
 """A matrix product as the hardware sees it: sizes, stored types, where its operands live, what becomes of its sums.
 
-It knows nothing of tiles (`sim.timing.nest`), of traces (`sim.simulation`) or of instructions (`sim.lowering`).
+It knows nothing of tiles (`sim.timing.nest`), of traces (`sim.evaluation`) or of instructions (`sim.lowering`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class Scaling:
     group_size: int = 0
     rule: Literal["multiply", "divide"] = "multiply"
     element: Literal["fp16", "fp32"] = "fp32"
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one scale of the weights."""
+        return ELEMENT_DTYPES[self.element].itemsize
 
 
 @dataclass(frozen=True)

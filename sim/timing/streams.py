@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError
-from sim.timing.analytic import Memory
 from sim.timing.dram import Transfer
 from sim.timing.machine import Machine
+from sim.timing.memory import Memory
 from sim.timing.nest import Int64, Tile
 from sim.timing.tasks import Task
 

@@ -1,9 +1,10 @@
 """Tasks: what an instruction costs the machine that executes it, in cycles of its engine and transfers of its memory.
 
-    Program ──front end──► instruction + addresses ──`Costs.task`──► Task ──► event model, analytic model, timeline
+    Program ──front end──► instruction + addresses ──`Costs.task`──► Task ──► event model ──► timeline
 
-Both fidelities see a program only as tasks, so that a new instruction or array is a new cost and nothing else. What is
-no matrix product has no instructions; `stream_tasks` writes its tasks directly.
+The event model sees a program only as tasks, so that a new instruction or array is a new cost there and nothing else.
+The closed form has the same laws over arrays (`sim.timing.totals`). What is no matrix product has no instructions;
+`sim.timing.streams` writes its tasks directly.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from isa.instructions.types import ENGINES
-from sim.timing.simulation import CHANNEL_TRACK, STEADY_TRACK, Recorder, Sample, Span
+from sim.timing.event import CHANNEL_TRACK, STEADY_TRACK, Recorder, Sample, Span
 from workloads.files import whole_file
 
 __all__ = ["MOST_SPANS", "Section", "write_timeline"]

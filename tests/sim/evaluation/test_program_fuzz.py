@@ -16,7 +16,7 @@ from isa.manual_example import EXAMPLE
 from isa.program import Program
 from sim.functional.interpreter import run_program
 from sim.timing.dram import BankModel
-from sim.timing.simulation import ProgramSource, simulate_programs
+from sim.timing.event import ProgramSource, simulate_programs
 from sim.timing.tasks import Costs
 
 BYTES = program_bytes(assemble_program(EXAMPLE, "example"))

@@ -7,9 +7,9 @@ from lowering_cases import in_cut, small_machine
 from isa.instructions.types import ACTIVATION_TYPES, WEIGHT_TYPES
 from sim.lowering import lower
 from sim.timing.dram import BankModel
+from sim.timing.event import ProgramSource, simulate_programs
 from sim.timing.nest import Cuts, Nest
 from sim.timing.product import MatrixProduct, Scaling
-from sim.timing.simulation import ProgramSource, simulate_programs
 from sim.timing.tasks import Costs
 
 SPACES = ("activation", "weight", "table", "accumulator", "scale")

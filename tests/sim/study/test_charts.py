@@ -5,13 +5,13 @@ from itertools import repeat
 
 import pytest
 
+from sim.evaluation import Result, simulate
 from sim.study.charts import ChartGroup, chart_groups
 from sim.study.charts.bars import component_energies_pj
 from sim.study.charts.roofline import roofline_points, roofs
 from sim.study.charts.style import KIND_COLORS
 from sim.study.charts.timeline import layer_timeline
 from sim.study.quantities import ENERGY, TIME
-from sim.evaluation import Result, simulate
 from sim.timing import load_machine, shipped_machines
 from workloads import shape_only_trace
 from workloads.catalog import load_model_architecture

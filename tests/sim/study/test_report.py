@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sim.evaluation import simulate
+from sim.evaluation.fidelity import compare_fidelities
 from sim.functional import Sampler, load_model, record_trace
 from sim.study.report import Report, agreement, render_report
-from sim.evaluation import simulate
 from sim.timing import load_machine, shipped_machines
-from sim.evaluation.fidelity import compare_fidelities
 from workloads import Trace, resolve_checkpoint, shape_only_trace
 from workloads.catalog import load_model_architecture
 from workloads.tokenizer import Tokenizer

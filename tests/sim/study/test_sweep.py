@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 from isa import InputError
 from sim.cli.app import app
+from sim.evaluation import simulate
 from sim.study import sweep
 from sim.study.definition import SOURCES_DIGEST
 from sim.study.sweep import Study, SweepSummary, load_results, load_study, run_study
-from sim.evaluation import simulate
 from sim.timing import load_machine
 
 UNMAPPABLE = """

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from varied_machines import machine_of
 from hypothesis import strategies as st
+from varied_machines import machine_of
 
 from isa.instructions import End, Fence, Halt, Instruction, Lmma, Load, Loop, Scale, SetPointer, Step, Store, Sync
 from isa.instructions.types import ENGINES
 from isa.program import Program, Unit
 from sim.timing.dram import BankModel, MemoryModel, Transfer
+from sim.timing.event import ProgramSource
 from sim.timing.machine import Machine
-from sim.timing.simulation import ProgramSource
 from sim.timing.tasks import Costs
 
 UNIT = Unit("mac", 2, 64, 4, 1 << 16, 1 << 16, 0, 1 << 16, 1 << 16)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from varied_machines import machine_of
 from event_programs import (
     FLAT,
     TILES,
@@ -21,6 +20,7 @@ from event_programs import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from varied_machines import machine_of
 
 from isa import InputError
 from isa.front_end import FrontEnd
@@ -28,7 +28,7 @@ from isa.instructions import INSTRUCTIONS, End, EngineInstruction, Fence, Halt, 
 from isa.instructions.types import ENGINES
 from isa.program import Program
 from sim.timing.dram import Transfer
-from sim.timing.simulation import ProgramSource, Recorder, TaskSource, simulate_programs
+from sim.timing.event import ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.tasks import BankAccess, Task
 
 SERVICE = 7  # of FLAT, besides a cycle for 16 bytes

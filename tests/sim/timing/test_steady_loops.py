@@ -5,7 +5,6 @@ from time import process_time
 
 import numpy as np
 import pytest
-from varied_machines import machine_of
 from event_programs import (
     FLAT,
     TILES,
@@ -23,11 +22,12 @@ from event_programs import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from varied_machines import machine_of
 
 from isa import InputError
 from isa.instructions import End, Loop
 from sim.timing.dram import Transfer
-from sim.timing.simulation import ProgramSource, Recorder, TaskSource, simulate_programs
+from sim.timing.event import ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.tasks import Task
 
 EVERYTHING = 1 << 30

@@ -5,14 +5,14 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
-from varied_machines import machine_of
 from event_programs import PatternMemory, Tiling, source_of
 from hypothesis import given
 from hypothesis import strategies as st
+from varied_machines import machine_of
 
 from isa import InputError
 from isa.instructions.types import ENGINES
-from sim.timing.simulation import CHANNEL_TRACK, STEADY_TRACK, Recorder, Span, simulate_programs
+from sim.timing.event import CHANNEL_TRACK, STEADY_TRACK, Recorder, Span, simulate_programs
 from sim.timing.timeline import Section, write_timeline
 
 MEMORY = PatternMemory(50, (7,))

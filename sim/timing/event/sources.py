@@ -1,7 +1,7 @@
 """What a core executes: a program with its costs. The other kind, a list of tasks, is in `task_list`.
 
     ProgramSource ──┐
-                    ├──feed──► Feed ──advance──► job, fence, halt ──► queues of `sim.timing.simulation.core`
+                    ├──feed──► Feed ──advance──► job, fence, halt ──► queues of `sim.timing.event.core`
     TaskSource ─────┘
 
 A feed is a source in execution. It knows how many cycles of the front end pass until the next job, and everything that
@@ -22,7 +22,7 @@ from isa.instructions import End, EngineInstruction, Fence, Halt, Lmma
 from isa.instructions.types import Space
 from isa.program import Program
 from sim.timing.dram import MemoryModel
-from sim.timing.simulation.alignment import Alignment
+from sim.timing.event.alignment import Alignment
 from sim.timing.tasks import Costs, Task
 
 __all__ = ["Bank", "Feed", "Handed", "Job", "Order", "ProgramSource", "Source", "job_of"]

@@ -27,10 +27,10 @@ import simpy
 
 from isa.instructions.operands import TOKENS
 from isa.instructions.types import ENGINES, Engine
-from sim.timing.simulation.channel import Channel
-from sim.timing.simulation.clock import Clock
-from sim.timing.simulation.recorder import Recorder
-from sim.timing.simulation.sources import Bank, Feed, Handed, Job
+from sim.timing.event.channel import Channel
+from sim.timing.event.clock import Clock
+from sim.timing.event.recorder import Recorder
+from sim.timing.event.sources import Bank, Feed, Handed, Job
 
 __all__ = ["Core"]
 

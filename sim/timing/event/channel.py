@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from sim.timing.simulation.clock import Clock
-from sim.timing.simulation.recorder import Recorder
+from sim.timing.event.clock import Clock
+from sim.timing.event.recorder import Recorder
 
 __all__ = ["TURN_CYCLES", "Channel"]
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from isa import InputError
 from isa.instructions.types import ENGINES
 from sim.timing.dram import MemoryModel
+from sim.timing.event.channel import Channel
+from sim.timing.event.clock import Clock
+from sim.timing.event.core import Core
+from sim.timing.event.recorder import Recorder
+from sim.timing.event.sources import Source
+from sim.timing.event.steady import SteadyLoops
 from sim.timing.machine import Machine
-from sim.timing.simulation.channel import Channel
-from sim.timing.simulation.clock import Clock
-from sim.timing.simulation.core import Core
-from sim.timing.simulation.recorder import Recorder
-from sim.timing.simulation.sources import Source
-from sim.timing.simulation.steady import SteadyLoops
 
 __all__ = ["MOST_EXECUTED", "EventTiming", "simulate_programs"]
 

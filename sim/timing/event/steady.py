@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from sim.timing.simulation.channel import Channel
-from sim.timing.simulation.clock import Clock
-from sim.timing.simulation.core import Core
-from sim.timing.simulation.recorder import Recorder
+from sim.timing.event.channel import Channel
+from sim.timing.event.clock import Clock
+from sim.timing.event.core import Core
+from sim.timing.event.recorder import Recorder
 
 __all__ = ["SteadyLoops"]
 

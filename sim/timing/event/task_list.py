@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.timing.dram import MemoryModel
-from sim.timing.simulation.alignment import RepeatingMemory
-from sim.timing.simulation.sources import Feed, Handed, Job, job_of
+from sim.timing.event.alignment import RepeatingMemory
+from sim.timing.event.sources import Feed, Handed, Job, job_of
 from sim.timing.tasks import Task
 
 __all__ = ["TaskSource"]

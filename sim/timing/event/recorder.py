@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isa.instructions.types import ENGINES
-from sim.timing.simulation.sources import Job
+from sim.timing.event.sources import Job
 
 __all__ = ["CHANNEL_TRACK", "STEADY_TRACK", "Recorder", "Sample", "Span"]
 
