@@ -11,6 +11,7 @@ from isa.instructions.control import DEEPEST_LOOP, End, Fence, Halt, Loop, SetPo
 from isa.instructions.transfer import Load, Store
 
 __all__ = [
+    "ANYWHERE",
     "DEEPEST_LOOP",
     "INSTRUCTIONS",
     "Addresses",
@@ -47,3 +48,8 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Lmma,
     Scale,
 )
+
+ANYWHERE: Addresses = {
+    name: 0 for item in INSTRUCTIONS for name, operand in operands_of(item).items() if operand.kind == "pointer"
+}
+"""Addresses for whoever asks an instruction for the sizes of its regions alone, which do not depend on them."""

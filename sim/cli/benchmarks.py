@@ -17,7 +17,7 @@ __all__ = ["bench_command"]
 _PARTS = {
     "formats": ("formats",),
     "inference": ("inference", "inference-large", "inference-backends"),
-    "sim": ("sim",),
+    "sim": ("sim", "points"),
     "sweep": ("sweep",),
 }
 

@@ -50,6 +50,7 @@ def asm_command(
 
     Example: `bitloom isa asm tile.s --out tile.bin`
     """
+    _refuse_same(source, out)
     program = assemble_program(_text(source), str(source))
     data = program_bytes(program)
     with whole_file(out) as partial:
@@ -72,7 +73,14 @@ def disasm_command(
 
     Example: `bitloom isa disasm tile.bin --out tile.s`
     """
+    _refuse_same(source, out)
     _give(disassemble_program(read_program(source)), out)
+
+
+def _refuse_same(source: Path, out: Path | None) -> None:
+    """A file is not replaced by what was made of it."""
+    if out is not None and out.resolve() == source.resolve():
+        raise InputError(out, "--out", "the file that is read", "another file")
 
 
 def _give(text: str, out: Path | None) -> None:

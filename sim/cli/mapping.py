@@ -123,7 +123,8 @@ def _fused(table: pd.DataFrame) -> pd.DataFrame:
     firsts = np.flatnonzero(np.diff(table["group"].to_numpy(), prepend=-1))
     names = table["name"].astype(str).groupby(table["group"]).agg(" + ".join)
     columns = table["n"].groupby(table["group"]).sum()
-    return table.iloc[firsts].assign(n=columns.to_numpy(), names=names.to_numpy())
+    counts = table.groupby("group").size()
+    return table.iloc[firsts].assign(n=columns.to_numpy(), names=names.to_numpy(), fused=counts.to_numpy())
 
 
 def _write_program(path: Path, mapped: list[_Mapped]) -> None:

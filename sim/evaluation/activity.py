@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from isa import InputError
-from isa.instructions import EngineInstruction, Lmma, Load, LutGen, Scale, Store
+from isa.instructions import ANYWHERE, EngineInstruction, Lmma, Load, LutGen, Scale, Store
 from isa.instructions.base import Region
 from isa.program import Program
 from sim.timing.machine import Machine
@@ -22,7 +22,6 @@ _COMPONENTS = {
     "accumulator": "output_buffer",
     "scale": "scale_buffer",
 }
-_NOWHERE = {"source": 0, "target": 0, "weights": 0, "column_scales": 0, "row_scales": 0}
 
 
 class Activity:
@@ -58,7 +57,7 @@ class Activity:
                 self._execute(instruction, count)
 
     def _execute(self, instruction: EngineInstruction, count: int) -> None:
-        reads, writes = instruction.reads(_NOWHERE), instruction.writes(_NOWHERE)
+        reads, writes = instruction.reads(ANYWHERE), instruction.writes(ANYWHERE)
         again = dict.fromkeys(reads, 1)
         match instruction:
             case Lmma():

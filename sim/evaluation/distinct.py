@@ -44,8 +44,9 @@ def distinct_operations(machine: Machine, trace: Trace) -> DistinctOperations:
     table = trace.operations
     groups = fused_groups(machine, table)
     firsts = np.flatnonzero(np.diff(groups, prepend=-1))
-    fused = table.iloc[firsts].assign(n=np.add.reduceat(table["n"].to_numpy(), firsts))
-    keys = [*_SHAPE_KEYS, *value_keys(machine, trace)]
+    columns = np.add.reduceat(table["n"].to_numpy(), firsts)
+    fused = table.iloc[firsts].assign(n=columns, fused=np.bincount(groups))
+    keys = [*_SHAPE_KEYS, "fused", *value_keys(machine, trace)]
     kinds: Int64 = np.asarray(fused.groupby(keys, observed=True, sort=False).ngroup(), np.int64)
     _, distinct = np.unique(kinds, return_index=True)
     rows = fused.iloc[distinct][_COLUMNS].itertuples(index=False, name=None)

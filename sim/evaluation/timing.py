@@ -15,7 +15,7 @@ from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
 from sim.timing.analytic import NestTiming, time_nests
-from sim.timing.dram import MemoryModel, memory_model
+from sim.timing.dram import BankModel, MemoryModel, memory_model
 from sim.timing.event import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.machine import Machine
 from sim.timing.memory import Memory
@@ -80,7 +80,7 @@ def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
     operands = None
     if work.lmma_cycles is not None:
         operands = np.asarray(max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles))
-    memory = Memory.walked(_memory_of(machine))
+    memory = Memory.walked(_banks_of(machine))
     return time_nests(lowered.choice.nest, memory, operands, lowered.shares)
 
 
@@ -107,6 +107,12 @@ def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None)
     tables = ProgramSource(f"tables on {machine.name}", lowered.tables.program, costs)
     before = simulate_programs(machine, [tables], memory, recorder)
     return _after(before, _of_events(simulate_programs(machine, sources, memory, recorder)))
+
+
+@lru_cache(maxsize=64)
+def _banks_of(machine: Machine) -> BankModel:
+    """The memory of the closed form, whatever times the transfers of event simulations."""
+    return BankModel(machine.dram, machine.clock_ghz)
 
 
 @lru_cache(maxsize=64)

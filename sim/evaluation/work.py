@@ -43,9 +43,11 @@ _VECTOR_OPERATIONS = {
 
 @dataclass(frozen=True)
 class TracedOperation(Operation):
-    """An operation with the place of its tokens in the recorded activations (-1 in a shape-only trace)."""
+    """An operation with the place of its tokens in the recorded activations (-1 in a shape-only trace), and how many
+    operations of the trace it stands for, their columns side by side."""
 
     first_row: int
+    fused: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +113,18 @@ def matrix_product(machine: Machine, unit: ArrayUnit, operation: Operation) -> M
         activation=activation,
         weight=weight,
         result="fp16" if output_bits <= 16 else "fp32",
-        scaling=_scaling(unit, activations, weights) if integers and operation.kind == "mpgemm" else None,
+        scaling=_scaling(unit, activations, weights, operation) if integers and operation.kind == "mpgemm" else None,
         input_on_chip=_stays_on_chip(machine, inputs),
         output_on_chip=_stays_on_chip(machine, outputs),
     )
 
 
-def _scaling(unit: ArrayUnit, activations: Format, weights: Format) -> Scaling | None:
-    """How sums become real numbers. Groups that the array cannot sum over by themselves are scaled as rows."""
+def _scaling(unit: ArrayUnit, activations: Format, weights: Format, operation: Operation) -> Scaling | None:
+    """How sums become real numbers. Groups that the array cannot sum over by themselves are scaled as rows, and so are
+    the tensors of fused operations, each of which has a scale of its own."""
     granularity = weights.granularity
+    if granularity == "tensor" and isinstance(operation, TracedOperation) and operation.fused > 1:
+        granularity = "row"
     if granularity == "none":
         return None
     grouped = granularity == "group"
@@ -131,7 +136,7 @@ def _scaling(unit: ArrayUnit, activations: Format, weights: Format) -> Scaling |
         granularity=granularity,
         group_size=weights.group_size if grouped else 0,
         rule=activations.scale_rule,
-        element="fp16" if granularity != "tensor" and weights.scale_type.bits <= 16 else "fp32",
+        element="fp16" if weights.granularity != "tensor" and weights.scale_type.bits <= 16 else "fp32",
     )
 
 

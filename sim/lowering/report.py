@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from isa.instructions import EngineInstruction, Load, LutGen, SetPointer, Store
+from isa.instructions import ANYWHERE, EngineInstruction, Load, LutGen, SetPointer, Store
 from isa.instructions.types import SCRATCHPADS, Space
 from isa.program import Program
 from sim.lowering.lower import Lowered
@@ -251,8 +251,7 @@ def _moved_bytes(program: Program) -> Counter[str]:
 
 
 def _size_bytes(instruction: EngineInstruction) -> int:
-    anywhere = {"source": 0, "target": 0}
-    return instruction.writes(anywhere)[0].size_bytes
+    return instruction.writes(ANYWHERE)[0].size_bytes
 
 
 def _scratchpads(lowered: Lowered) -> Iterator[ScratchpadUse]:

@@ -31,7 +31,9 @@ _WORTH_TIMING, _WORTH_LESS_TRAFFIC, _NEARLY = 1.5, 1.04, 1.02
 _TIMED_EACH = 12
 # Sizes of a dimension that are all considered; of the smaller ones every second.
 _LARGEST_SIZES = 9
-_FINE_TILES = 1 << 14
+# Cuts of more tiles than this, and than this many times the fewest possible, are not worth timing: they gain nothing
+# and take long to simulate. And how many tiles are refused.
+_FINE_TILES, _FINE_MULTIPLE = 1 << 14, 16
 _MOST_TILES = 1 << 21
 
 
@@ -79,7 +81,8 @@ def choose_cut(
     _check_count(machine, int(tiles.min()))
     totals = Totals(nest, Memory.streaming(machine.memory_timings))
     estimate = least_cycles(totals)
-    time = np.where(tiles <= max(_FINE_TILES, int(tiles.min())), estimate, np.iinfo(np.int64).max)
+    finest = min(max(_FINE_TILES, _FINE_MULTIPLE * int(tiles.min())), _MOST_TILES)
+    time = np.where(tiles <= finest, estimate, np.iinfo(np.int64).max)
     near = np.flatnonzero(time <= time.min() * _WORTH_TIMING)
     fastest = near[np.lexsort((tiles[near], time[near]))][:_TIMED_EACH]
     nearly = np.flatnonzero(time <= time.min() * _WORTH_LESS_TRAFFIC)

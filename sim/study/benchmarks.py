@@ -18,6 +18,7 @@ from sim.functional import Sampler, load_model, record_trace
 from sim.lowering.lower import lower
 from sim.study.format_benchmarks import formats
 from sim.study.inference_benchmarks import backends, large_model, shipped_model
+from sim.study.point_benchmarks import million_points
 from sim.study.run import DEFAULT_PROMPT, DEFAULT_TOKENS
 from sim.study.stopwatch import best_seconds
 from sim.study.sweep import load_study, run_study
@@ -106,6 +107,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "inference": shipped_model,
     "inference-large": large_model,
     "inference-backends": backends,
+    "points": million_points,
     "sim": simulation,
     "sweep": sweep,
 }

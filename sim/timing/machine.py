@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cost_models import component
 from isa import InputError
 from isa.instructions.types import Space
+from isa.program import LARGEST_SCRATCHPAD_BYTES
 from sim.timing.dram import Dram, Timings
 from sim.timing.units import ComputeUnit, Part, VectorUnit
 
@@ -43,7 +44,7 @@ _SCRATCHPADS: dict[Space, str] = {
     "scale": "scale",
 }
 
-Bytes = Annotated[int, Field(strict=True, ge=256, le=1 << 34)]
+Bytes = Annotated[int, Field(strict=True, ge=256, le=LARGEST_SCRATCHPAD_BYTES)]
 
 
 class Buffers(BaseModel):
@@ -61,7 +62,8 @@ class Buffers(BaseModel):
     banks : int
         Of every scratchpad, each with one port.
     port_bytes : int, optional
-        Width of that port: bytes a cycle. None: as wide as the array and the memory channel ever need.
+        Width of that port: bytes a cycle, in event simulations. None: as wide as the array and the memory channel ever
+        need. Mapping and the closed form do not know ports.
     move_bytes : int
         Bytes a cycle from the output to the activation scratchpad, for results that stay on chip.
     """
@@ -71,7 +73,7 @@ class Buffers(BaseModel):
     activation_bytes: Bytes
     weight_bytes: Bytes
     output_bytes: Bytes
-    table_bytes: Annotated[int, Field(strict=True, ge=0, le=1 << 34)] = 0
+    table_bytes: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SCRATCHPAD_BYTES)] = 0
     scale_bytes: Bytes = 65536
     banks: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
     port_bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] | None = None
@@ -104,7 +106,7 @@ class Machine(BaseModel):
     clock_ghz: Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
     technology_nm: Literal[28]
     cores: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
-    queue_depth: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
+    queue_depth: Annotated[int, Field(strict=True, ge=1, le=1024)] = 16
     compute: ComputeUnit
     vector: VectorUnit
     buffers: Buffers

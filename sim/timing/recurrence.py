@@ -61,7 +61,7 @@ STAGGER, BLOCK, BLOCK_STAGGER, STAGGERS = range(4)
 LEFT = 10
 LENGTHS = 14
 
-TURN, MOST_TURNS = 256.0, 64.0
+TURN, MOST_TURNS = 64.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
 MOST_ITERATIONS = 8
 
@@ -181,7 +181,7 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     cores = nest[INPUT_SHARES]
     if ring in (WEIGHTS, COLUMN_SCALES):
         cores = nest[WEIGHT_SHARES]
-    turn = max(TURN, cycles // MOST_TURNS)
+    turn = np.ceil(cycles / min(MOST_TURNS, max(1.0, (cycles + TURN / 2) // TURN)))
     if cores > 1:
         ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores)
     if lengths[LEFT] > 0:

@@ -51,8 +51,8 @@ def test_lines_read_as_they_are_documented():
     pointers = {"source": 0, "weights": 1, "target": 2}
     sizes = {"rows": 2, "columns": 64, "depth": 16, "pitch_bytes": 0}
     expected = {
-        "lmma.m2n64k4.int8.ternary.int32.table.blocks.accumulate wait={0,3}, signal={1}, source=p0, weights=p1, target=p2, "
-        "rows=2, columns=64, depth=16, pitch_bytes=0": Lmma(
+        "lmma.m2n64k4.int8.ternary.int32.table.blocks.accumulate wait={0,3}, signal={1}, source=p0, weights=p1, "
+        "target=p2, rows=2, columns=64, depth=16, pitch_bytes=0": Lmma(
             **shape, inputs="table", order="blocks", mode="accumulate", **pointers, **sizes, wait=frozenset({0, 3}),
             signal=frozenset({1}),
         ),
@@ -152,8 +152,8 @@ def test_directives_carry_unit_and_buffers():
         ("fence\vend", 6, "\vend", "a word"),
         (".unit kind=lut", 1, ".unit", "one of set"),
         (
-            "lmma.m1n1k1.fp16.int8.int32.activation.blocks.overwrite source=p0, weights=p0, target=p0, rows=1, columns=1, "
-            "depth=1, pitch_bytes=0", 1, "lmma.m1n1k1", "integers are added up in int32",
+            "lmma.m1n1k1.fp16.int8.int32.activation.blocks.overwrite source=p0, weights=p0, target=p0, rows=1, "
+            "columns=1, depth=1, pitch_bytes=0", 1, "lmma.m1n1k1", "integers are added up in int32",
         ),
     ],
 )  # fmt: skip

@@ -68,14 +68,26 @@ class Clocks:
         time = clock[engine] + 1
         clock = (*clock[:engine], time, *clock[engine + 1 :])
         tokens = {number: self._counters[number].tokens.popleft() for number in sorted(counters)}
+        self._check_takers(engine, clock, tokens)
         for number in tokens:
-            counter = self._counters[number]
-            if counter.taken[0] != engine:
-                # The token itself proves nothing: at another speed, this engine might have taken an earlier one.
-                others = (token for other, token in tokens.items() if other != number)
-                _check_ordered(engine, _joined(clock, *others), counter.taken, f"tokens of counter {number} taken")
-            counter.taken = (engine, time)
+            self._counters[number].taken = (engine, time)
         self.now[engine] = _joined(clock, *tokens.values())
+
+    def _check_takers(self, engine: int, clock: Clock, tokens: dict[int, Clock]) -> None:
+        """Whether the last taker of each counter is known to be before.
+
+        The token itself proves nothing: at another speed, this engine might have taken an earlier one. So only tokens
+        of counters that are proven are proof for others.
+        """
+        doubtful = [number for number in tokens if self._counters[number].taken[0] != engine]
+        known = _joined(clock, *(token for number, token in tokens.items() if number not in doubtful))
+        while doubtful:
+            proven = [number for number in doubtful if _is_known(known, self._counters[number].taken)]
+            if not proven:
+                number = doubtful[0]
+                _check_ordered(engine, known, self._counters[number].taken, f"tokens of counter {number} taken")
+            known = _joined(known, *(tokens[number] for number in proven))
+            doubtful = [number for number in doubtful if number not in proven]
 
     def finish(self, engine: int, counters: Iterable[int]) -> None:
         """End an engine's instruction, which gives a token to each of the counters.
@@ -106,8 +118,14 @@ def _joined(*clocks: Clock) -> Clock:
     return tuple(map(max, *clocks)) if len(clocks) > 1 else clocks[0]
 
 
-def _check_ordered(engine: int, clock: Clock, before: tuple[int, int], what: str) -> None:
+def _is_known(clock: Clock, before: tuple[int, int]) -> bool:
+    """Whether an instruction (its engine, its time) is known to be before."""
     other, time = before
-    if clock[other] < time:
+    return clock[other] >= time
+
+
+def _check_ordered(engine: int, clock: Clock, before: tuple[int, int], what: str) -> None:
+    other, _ = before
+    if not _is_known(clock, before):
         found = f"{what} by {ENGINES[other]} and by {ENGINES[engine]} in no fixed order"
         raise Violation("shared counter", found, "an order by tokens, queue or fence, or a counter each")

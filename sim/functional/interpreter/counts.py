@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isa.instructions import INSTRUCTIONS, Addresses, EngineInstruction, Lmma, LutGen, operands_of
+from isa.instructions import ANYWHERE, EngineInstruction, Lmma, LutGen
 from isa.instructions.types import ENGINES, WEIGHT_TYPES, Engine
 from isa.program import Program
 
@@ -49,10 +49,8 @@ def counts_of(program: Program) -> Counts:
         if not isinstance(instruction, EngineInstruction):
             continue
         instructions[instruction.engine] += times
-        read_bytes += times * sum(item.size_bytes for item in instruction.reads(_ANYWHERE) if item.space == "memory")
-        written_bytes += times * sum(
-            item.size_bytes for item in instruction.writes(_ANYWHERE) if item.space == "memory"
-        )
+        read_bytes += times * sum(item.size_bytes for item in instruction.reads(ANYWHERE) if item.space == "memory")
+        written_bytes += times * sum(item.size_bytes for item in instruction.writes(ANYWHERE) if item.space == "memory")
         if isinstance(instruction, LutGen):
             tables += times * instruction.tables
         elif isinstance(instruction, Lmma):
@@ -64,7 +62,7 @@ def counts_of(program: Program) -> Counts:
 def operations_of(instruction: EngineInstruction) -> int:
     """Bytes that an instruction reads and writes, and products or lookups that it adds up, padding included: what its
     execution takes time for."""
-    regions = (*instruction.reads(_ANYWHERE), *instruction.writes(_ANYWHERE))
+    regions = (*instruction.reads(ANYWHERE), *instruction.writes(ANYWHERE))
     moved = sum(region.size_bytes for region in regions)
     if isinstance(instruction, Lmma):
         columns = -(-instruction.columns // instruction.n) * instruction.n
@@ -90,9 +88,5 @@ def working_bytes(instruction: EngineInstruction) -> int:
     return 0
 
 
-# Sizes do not depend on addresses.
-_ANYWHERE: Addresses = {
-    name: 0 for item in INSTRUCTIONS for name, operand in operands_of(item).items() if operand.kind == "pointer"
-}
 _OVERHEAD_BYTES = 1 << 16
 _LOOKUP_BYTES = 1 << 27

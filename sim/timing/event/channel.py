@@ -1,7 +1,7 @@
 """The memory channel that all engines of all cores share: who has it, for how long, and who is next.
 
-Requesters take turns in the order of their numbers. A turn is at most `TURN_CYCLES` long, or a 64th of a transfer that
-is so long that its turns would be countless. Who is alone goes on without being asked, turn after turn; when somebody
+Requesters take turns in the order of their numbers. A transfer has equal turns of about `TURN_CYCLES`, at most 64 of
+them. Who is alone goes on without being asked, turn after turn; when somebody
 comes, it keeps the channel until its turn is over.
 """
 
@@ -15,8 +15,8 @@ from sim.timing.event.recorder import Recorder
 
 __all__ = ["TURN_CYCLES", "Channel"]
 
-TURN_CYCLES = 256
-"""Longest time that one transfer holds the memory channel while another waits for it."""
+TURN_CYCLES = 64
+"""For about how long one transfer holds the memory channel while another waits for it."""
 
 _MOST_TURNS = 64
 
@@ -76,7 +76,7 @@ class Channel:
         finished : callable
             Called when everything is carried, with the cycle that it is then.
         """
-        self._requests[number] = _Request(number, cycles, max(TURN_CYCLES, cycles // _MOST_TURNS), finished)
+        self._requests[number] = _Request(number, cycles, _turn_cycles(cycles), finished)
         self._undecided = True
 
     def arbitrate(self) -> None:
@@ -142,3 +142,9 @@ class Channel:
         self._busy_cycles += held
         self._recorder.channel(owner.number, self._granted_at, self._env.now)
         self._owner = None
+
+
+def _turn_cycles(cycles: int) -> int:
+    """The turn of a transfer."""
+    turns = min(_MOST_TURNS, max(1, (cycles + TURN_CYCLES // 2) // TURN_CYCLES))
+    return -(-cycles // turns)

@@ -46,7 +46,8 @@ class EventTiming:
     drain_cycles : int
         After that.
     busy_cycles : tuple of int
-        In which each of its engines held a task, waiting for the channel included, in the order of `ENGINES`.
+        In which each of its engines held a task other than `sync`, waiting for the channel included, in the order of
+        `ENGINES`.
     jobs : tuple of int
         Tasks of each of its engines.
     memory_busy_cycles : int

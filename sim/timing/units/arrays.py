@@ -63,9 +63,10 @@ class LutArray(ArrayUnit):
     tables_per_cycle : int
         Throughput of the precompute unit.
     precompute : {"fused", "separate", "none"}
-        When tables are made. `fused`: once, when the activations arrive, for all products that read them (the paper's
-        operator fusion); `separate`: once, by a program that writes them to memory, from where each product loads them;
-        `none`: by each product, anew for every N columns.
+        When tables are made. `fused`: when the activations arrive, for all products that read them (the paper's
+        operator fusion), which is once if tiles of whole rows are chosen, and otherwise once for every column tile;
+        `separate`: once, by a program that writes them to memory, from where each product loads them; `none`: by each
+        product, anew for every N columns.
     """
 
     kind: Literal["lut"]

@@ -17,6 +17,13 @@ def bitloom(*arguments, code=0):
     return done.stdout, done.stderr
 
 
+def test_a_source_is_not_replaced_by_what_is_made_of_it(tmp_path):
+    source = tmp_path / "tile.s"
+    source.write_text(EXAMPLE, encoding="utf-8")
+    assert "another file" in bitloom("asm", source, "--out", tmp_path / "." / "tile.s", code=2)[1]
+    assert source.read_text(encoding="utf-8") == EXAMPLE
+
+
 def test_doc_prints_or_writes_the_manual(tmp_path):
     assert bitloom("doc")[0] == manual()
     bitloom("doc", "--out", tmp_path / "new" / "manual.md")

@@ -60,8 +60,8 @@ def test_actions_of_a_product_follow_from_its_shape():
     projections = lut.loc[[(0, f"self_attn.{name}_proj") for name in "qkv"]]
     assert projections["actions.precompute.table"].sum() == 512 // 4
     assert row["weight_buffer_write_bytes"] == row["weight_buffer_read_bytes"] == 512 * 512 // 4
-    # And the scale of the weights.
-    assert projections["dram_read_bytes"].sum() == 512 * 768 // 4 + 4
+    # And the scales of the weights: three tensors side by side have one a column.
+    assert projections["dram_read_bytes"].sum() == 512 * 768 // 4 + 768 * 4
     assert projections["activation_buffer_read_bytes"].sum() == 512
     assert projections["table_buffer_write_bytes"].sum() == 512 * 4
     assert projections["table_buffer_read_bytes"].sum() == 512 * 4 * (768 // 64)

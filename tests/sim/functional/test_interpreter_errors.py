@@ -302,3 +302,13 @@ def test_an_error_survives_the_way_back_from_a_worker():
     returned = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert (str(returned), returned.kind, returned.place) == (str(error), error.kind, error.place)
     assert "iteration 0" in str(error)
+
+
+def test_two_takers_of_the_same_two_counters_are_no_proof_for_each_other():
+    """Each waits for both counters and gives both again: which goes first is chance."""
+    both = frozenset({0, 1})
+    takers = [Sync(unit=unit, wait=both, signal=both) for unit in ("array", "scale")]
+    program = Program((Sync(unit="load", signal=both), *takers, Halt()), (), UNIT)
+    for seed in range(12):
+        with pytest.raises(ProgramError, match="shared counter"):
+            run_program(program, np.zeros(16, np.uint8), order=random_order(seed))

@@ -133,7 +133,8 @@ def test_an_instruction_touches_what_it_says_and_nothing_else(instruction):
 
 def lmma(**operands: Any) -> Lmma:
     shape: dict[str, Any] = {"m": 2, "n": 2, "k": 2, "activation": "int8", "weight": "ternary", "accumulator": "int32"}
-    shape |= {"inputs": "activation", "order": "blocks", "mode": "overwrite", "source": 0, "weights": 0, "target": 0, "pitch_bytes": 0}
+    shape |= {"inputs": "activation", "order": "blocks", "mode": "overwrite", "pitch_bytes": 0}
+    shape |= {"source": 0, "weights": 0, "target": 0}
     return Lmma(**(shape | {"rows": 2, "columns": 2, "depth": 2} | operands))
 
 

@@ -26,8 +26,9 @@ def redundancy(lowered):
 
 
 def opt_175b(precompute):
-    """[4096, 12288] x [12288, 12288] on an array of N = 4, with room for the tables of 20 rows."""
-    changes = {"compute.n": 4, "compute.precompute": precompute, "buffers.table_bytes": 1 << 20}
+    """[4096, 12288] x [12288, 12288] on an array of N = 4, with room for 64 whole rows and their tables."""
+    changes = {"compute.n": 4, "compute.precompute": precompute}
+    changes |= {"buffers.activation_bytes": 1 << 20, "buffers.table_bytes": 1 << 22}
     machine = load_machine(SHIPPED["lut"]).with_fields(changes)
     product = MatrixProduct(4096, 12288, 12288, 1, ACTIVATION_TYPES["int8"], WEIGHT_TYPES["int2"], "int32")
     return lower(machine, machine.compute, product)
