@@ -44,7 +44,7 @@ def test_a_sequential_stream_reaches_the_peak_less_the_share_of_refresh(technolo
 def test_rows_of_the_same_bank_take_an_activation_and_a_precharge_each(technology):
     model = model_of(technology, refresh_ns=0)
     standard = TECHNOLOGIES[technology]
-    times = [model.service_cycles(Transfer(0, rows, 32, model.span_bytes)) for rows in (101, 1)]
+    times = [model.service_cycles(Transfer(0, rows, 32, model.timings.span_bytes)) for rows in (101, 1)]
     assert times[0] - times[1] == pytest.approx(100 * (standard.active_ns + standard.precharge_ns), abs=1)
 
 

@@ -29,6 +29,7 @@ from isa.instructions.types import ENGINES
 from isa.program import Program
 from sim.timing.dram import Transfer
 from sim.timing.event import ProgramSource, Recorder, TaskSource, simulate_programs
+from sim.timing.event.channel import TURN_CYCLES
 from sim.timing.tasks import BankAccess, Task
 
 SERVICE = 7  # of FLAT, besides a cycle for 16 bytes
@@ -107,19 +108,26 @@ def test_a_fence_waits_for_results_and_empties_the_counters():
         timing_of(load(160, signal=(1,)), Fence(), lmma(64, wait=(1,)))
 
 
-def test_requesters_take_turns_of_256_cycles():
-    long, short = (256 * 4 - SERVICE) * 16, (10 - SERVICE) * 16
+def test_requesters_take_turns():
+    long, short = (TURN_CYCLES * 4 - SERVICE) * 16, (10 - SERVICE) * 16
     spans = spans_of(*(TaskSource("test", [task("load", size_bytes=size)]) for size in (long, short)))
-    assert spans[1, 0] == (1, 1 + 256 + 10)
-    assert spans[0, 0] == (1, 1 + 4 * 256 + 10)
+    assert spans[1, 0] == (1, 1 + TURN_CYCLES + 10)
+    assert spans[0, 0] == (1, 1 + 4 * TURN_CYCLES + 10)
+
+
+def test_a_transfer_little_longer_than_a_turn_is_one_turn():
+    long, short = (TURN_CYCLES + 5 - SERVICE) * 16, (10 - SERVICE) * 16
+    spans = spans_of(*(TaskSource("test", [task("load", size_bytes=size)]) for size in (long, short)))
+    assert spans[0, 0] == (1, 1 + TURN_CYCLES + 5)
+    assert spans[1, 0] == (1, 1 + TURN_CYCLES + 5 + 10)
 
 
 def test_who_is_alone_keeps_the_channel_until_its_turn_is_over():
-    long, short = (256 * 4 - SERVICE) * 16, (10 - SERVICE) * 16
-    waits = [task("array", 400, signal=(1,)), task("load", size_bytes=short, wait=(1,))]
+    long, short = (TURN_CYCLES * 16 - SERVICE) * 16, (10 - SERVICE) * 16
+    waits = [task("array", 6 * TURN_CYCLES + 16, signal=(1,)), task("load", size_bytes=short, wait=(1,))]
     spans = spans_of(TaskSource("test", [task("load", size_bytes=long)]), TaskSource("test", waits))
-    assert spans[1, 1] == (401, 1 + 512 + 10)
-    assert spans[0, 0] == (1, 1 + 4 * 256 + 10)
+    assert spans[1, 1] == (6 * TURN_CYCLES + 17, 1 + 7 * TURN_CYCLES + 10)
+    assert spans[0, 0] == (1, 1 + 16 * TURN_CYCLES + 10)
 
 
 @pytest.mark.parametrize(
