@@ -30,21 +30,14 @@ ROW_SCALE_BYTES = 4
 
 
 class Pieces(NamedTuple):
-    """How a dimension is cut: `full` tiles of `size`, then one of `edge` unless that is 0."""
+    """How a dimension is cut: `full` tiles of `size`, then one of `edge` unless that is 0; `tiles` in all, the last of
+    size `last`."""
 
     full: Int64
     size: Int64
     edge: Int64
-
-    @property
-    def tiles(self) -> Int64:
-        """Tiles in all."""
-        return self.full + (self.edge > 0)
-
-    @property
-    def last(self) -> Int64:
-        """Size of the last tile."""
-        return np.where(self.edge > 0, self.edge, self.size)
+    tiles: Int64
+    last: Int64
 
 
 class Tile(NamedTuple):
@@ -57,7 +50,8 @@ class Tile(NamedTuple):
 
 def _pieces(size: Int64, step: Int64) -> Pieces:
     step = np.minimum(step, size)
-    return Pieces(size // step, step, size % step)
+    full, edge = np.divmod(size, step)
+    return Pieces(full, step, edge, full + (edge > 0), np.where(edge > 0, edge, step))
 
 
 def _blocks(pieces: Pieces, step: Int64) -> Int64:
@@ -147,10 +141,14 @@ class Nest:
 
     def visits(self, level: Int64) -> Int64:
         """How often the body of a level is entered, all copies."""
-        outer = np.where(self.cuts.columns_outer == 1, self.columns.tiles, self.rows.tiles)
-        both = self.columns.tiles * self.rows.tiles
-        steps = np.where(level == 0, 1, np.where(level == 1, outer, both))
-        return self.products.copies * steps * np.where(level == 3, self.inputs.tiles, 1)
+        return np.choose(level, self._visits_by_level)
+
+    @cached_property
+    def _visits_by_level(self) -> list[Int64]:
+        copies = self.products.copies
+        outer = copies * np.where(self.cuts.columns_outer == 1, self.columns.tiles, self.rows.tiles)
+        both = copies * self.columns.tiles * self.rows.tiles
+        return [copies, outer, both, both * self.inputs.tiles]
 
     def places(self, level: Int64) -> Int64:
         """Places that an operand of a level has: one is enough if it is loaded once."""

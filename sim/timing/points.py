@@ -10,7 +10,9 @@ say so.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -26,8 +28,8 @@ from sim.timing.nest import Nest
 
 __all__ = ["Points", "Scratchpads", "time_points"]
 
-# Points at a time: their arrays stay in the processor's cache.
-_CHUNK = 1 << 13
+# Points at a time, in every thread.
+_CHUNK = 1 << 15
 _NEVER = np.inf
 # Places of a tile, most rows, most blocks of N columns, whether it has all inputs, whether columns are the outer loop.
 _WAYS = (
@@ -95,7 +97,7 @@ class Points:
 def time_points(
     hardware: Hardware, products: Products, scratchpads: Scratchpads, memory: TimingArrays, depth_step: Int64
 ) -> Points:
-    """Time of products on machines, in closed form, each in the best of a few cuts.
+    """Time of products on machines, in closed form, each in the best of a few cuts; on all processors.
 
     Parameters
     ----------
@@ -121,30 +123,32 @@ def time_points(
     arrays = [np.asarray(getattr(value, item.name)) for value in values for item in fields(value)]
     shape = np.broadcast_shapes(*(np.shape(array) for array in (*arrays, *scratchpads, depth_step)), (1,))
     count = int(np.prod(shape))
-    chunks = []
-    for start in range(0, count, _CHUNK):
-        part = slice(start, min(start + _CHUNK, count))
 
-        def own(values: NDArray[np.int64], part: slice = part) -> NDArray[np.int64]:
+    def chunk(start: int) -> Points:
+        stop = min(start + _CHUNK, count)
+
+        def own(values: NDArray[np.int64]) -> NDArray[np.int64]:
             values = np.asarray(values)
-            return values if values.size == 1 else values[part]
+            return values if values.size == 1 else values[start:stop]
 
-        chunks.append(
-            _time_chunk(
-                Hardware(*(own(getattr(hardware, item.name)) for item in fields(Hardware))),
-                Products(*(own(getattr(products, item.name)) for item in fields(Products))),
-                Scratchpads(*(own(size) for size in scratchpads)),
-                TimingArrays(*(own(getattr(memory, item.name)) for item in fields(TimingArrays))),  # type: ignore[arg-type]
-                own(depth_step),
-                part.stop - part.start,
-            )
+        return _time_chunk(
+            Hardware(*(own(getattr(hardware, item.name)) for item in fields(Hardware))),
+            Products(*(own(getattr(products, item.name)) for item in fields(Products))),
+            Scratchpads(*(own(size) for size in scratchpads)),
+            TimingArrays(*(own(getattr(memory, item.name)) for item in fields(TimingArrays))),  # type: ignore[arg-type]
+            own(depth_step),
+            stop - start,
         )
+
+    # numpy and the compiled recurrence let other threads run.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        chunks = list(pool.map(chunk, range(0, count, _CHUNK)))
     parts = {
-        item.name: np.concatenate([getattr(chunk, item.name) for chunk in chunks])
+        item.name: np.concatenate([getattr(part, item.name) for part in chunks])
         for item in fields(Points)
         if item.name != "cuts"
     }
-    cuts = (np.concatenate([getattr(chunk.cuts, item.name) for chunk in chunks]) for item in fields(Cuts))
+    cuts = (np.concatenate([getattr(part.cuts, item.name) for part in chunks]) for item in fields(Cuts))
     return Points(**parts, cuts=Cuts(*cuts))
 
 

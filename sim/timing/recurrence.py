@@ -73,9 +73,9 @@ def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return njit(signature, cache=True)(function)
+            return njit(signature, cache=True, nogil=True)(function)
         except RuntimeError:  # neither the folder of this file nor the user's cache folder can be written
-            return njit(signature)(function)
+            return njit(signature, nogil=True)(function)
 
     return decorate
 
