@@ -153,7 +153,8 @@ def _column_scales(product: MatrixProduct, operands: ProductOperands) -> NDArray
 
 def output_of(product: MatrixProduct, contents: Bytes) -> NDArray[Any]:
     """Results [copies, m, n], in the product's result type, of the bytes of a program's `output`."""
-    return contents.view(ELEMENT_DTYPES[product.result]).reshape(product.copies, product.m, product.n)
+    rows = contents.view(ELEMENT_DTYPES[product.result]).reshape(product.copies, product.m, -1)
+    return rows[:, :, : product.n]
 
 
 def operands_of_parts(lowered: Lowered, operands: ProductOperands) -> Iterator[ProductOperands]:

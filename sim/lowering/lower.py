@@ -106,7 +106,7 @@ def split(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> tuple[Ma
     blocks = _shares(-(-product.n // unit.n), machine.cores)
     ends = np.minimum(np.cumsum(blocks) * unit.n, product.n)
     columns = np.diff(ends, prepend=0)
-    return tuple(replace(product, n=int(count)) for count in columns)
+    return tuple(replace(product, n=int(count), result_columns=product.n) for count in columns)
 
 
 def _shares(total: int, cores: int) -> list[int]:

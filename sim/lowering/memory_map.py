@@ -69,7 +69,7 @@ def memory_map(
         blocks, block = -(-product.n // unit.n), groups * group_bytes(unit.n, unit.k, product.weight.bits)
         order = f"⌈n/{unit.n}⌉, ⌈k/{unit.k}⌉, {unit.n} x {unit.k}]"
     tables = groups * (ENTRY_BYTES << unit.k - 1) if unit.looks_up_tables else 0
-    results = product.n * product.result_bytes
+    results = product.n * product.result_bytes if product.output_on_chip else product.result_pitch_bytes
     scaling, scale_row, scale_rows = product.scaling, 0, 0
     if scaling is not None:
         scale_row = (1 if scaling.granularity == "tensor" else product.n) * scaling.element_bytes

@@ -33,6 +33,7 @@ def million_points(points: int = _POINTS) -> dict[str, Any]:
         n=16 << random.integers(0, 4, points),
     )
     sizes = {name: random.integers(1, high, points) for name, high in (("m", 257), ("k", 12289), ("n", 12289))}
+    sizes["result_pitch_bytes"] = sizes["n"] * product.result_bytes
     products = replace(Products.of(product), **sizes)
     scratchpads = Scratchpads.of(machine)._replace(
         weight_bytes=1 << random.integers(17, 22, points),

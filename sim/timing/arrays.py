@@ -84,7 +84,7 @@ class Products(_Arrays):
     Parameters
     ----------
     m, k, n, copies
-    activation_bits, weight_bits, result_bytes
+    activation_bits, weight_bits, result_bytes, result_pitch_bytes
     column_scales : 0 none, 1 of the tensor, 2 of columns, 3 of groups of inputs
     column_scale_bytes
     input_on_chip, output_on_chip : 0 or 1
@@ -99,6 +99,7 @@ class Products(_Arrays):
     activation_bits: Int64
     weight_bits: Int64
     result_bytes: Int64
+    result_pitch_bytes: Int64
     column_scales: Int64
     column_scale_bytes: Int64
     input_on_chip: Int64
@@ -118,6 +119,7 @@ class Products(_Arrays):
             product.activation.bits,
             product.weight.bits,
             product.result_bytes,
+            product.result_pitch_bytes,
             0 if scaling is None else 1 + ("tensor", "row", "group").index(scaling.granularity),
             0 if scaling is None else 2 if scaling.element == "fp16" else 4,
             int(product.input_on_chip and not tables_given),

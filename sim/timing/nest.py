@@ -208,8 +208,7 @@ class Nest:
 
     def result_tile(self, rows: Int64, columns: Int64) -> Tile:
         """The transfer of a tile of results."""
-        each = self.products.result_bytes
-        return _contiguous(rows, columns * each, self.products.n * each)
+        return _contiguous(rows, columns * self.products.result_bytes, self.products.result_pitch_bytes)
 
     @property
     def group_bytes(self) -> Int64:

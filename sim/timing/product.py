@@ -55,6 +55,8 @@ class MatrixProduct:
         None: sums leave as they are (but for a conversion of floats).
     input_on_chip, output_on_chip : bool
         Whether activations are in their scratchpad already, and whether outputs stay there.
+    result_columns : int
+        Columns of the matrix in memory that outputs are a part of; 0: they are all of it.
     """
 
     m: int
@@ -67,6 +69,12 @@ class MatrixProduct:
     scaling: Scaling | None = None
     input_on_chip: bool = False
     output_on_chip: bool = False
+    result_columns: int = 0
+
+    @property
+    def result_pitch_bytes(self) -> int:
+        """From one row of outputs in memory to the next."""
+        return (self.result_columns or self.n) * self.result_bytes
 
     @property
     def result_bytes(self) -> int:
