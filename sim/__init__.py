@@ -1,9 +1,10 @@
 """Simulation: golden inference, machines and their timing, studies over designs, and the command line.
 
-    workloads.Trace ──► sim.timing (Machine, fidelity) ──► Result ──► sim.study (run, report, sweep)
+    workloads.Trace ──► sim.lowering (Program) ──► sim.timing (Machine, fidelity) ──► Result ──► sim.study
 
-`functional` runs models with exact integers, `timing` says what a machine does with a trace, `machines` holds the
-shipped machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The
+`functional` runs models, and programs, with exact integers, `lowering` makes programs of matrix products, `timing` says
+how long machines take for them, `evaluation` what a machine makes of a whole trace; `machines` holds the shipped
+machines as TOML files, `study` runs and reports whole experiments, and `cli` is the `bitloom` command. The
 names below are the public Python API, imported when first used; submodules hold the rest.
 """
 

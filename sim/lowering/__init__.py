@@ -2,8 +2,8 @@
 
     MatrixProduct ──split among cores──► parts ──search──► cut ──write──► Program
 
-`search` chooses loop order and tile sizes by the closed form of `sim.timing.analytic`, `writer` writes the loops of
-`sim.timing.nest` as instructions, `report` says why a cut was chosen, `images` lays operands out in memory and reads
+`search` chooses loop order and tile sizes by the bounds and the closed form of `sim.timing`, `writer` writes the loops
+of `sim.timing.nest` as instructions, `report` says why a cut was chosen, `images` lays operands out in memory and reads
 results back. Which operations of a trace are lowered, and to which unit, is the subject of `sim.evaluation`.
 """
 

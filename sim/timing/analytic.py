@@ -1,4 +1,4 @@
-"""Closed-form time of cut matrix products: the loops of a `Nest` on engines that work at the same time.
+"""Analytic time of cut matrix products: the loops of a `Nest` on engines that work at the same time.
 
     Nest + Memory ──► cycles of every kind of tile ──`recurrence`──► when the array begins and ends, when all has ended
 
