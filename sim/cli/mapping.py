@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import pandas as pd
 import typer
 
 from isa import InputError, program_bytes
@@ -26,7 +24,7 @@ from sim.cli.shapes import (
     WeightFormatOption,
     workload_of,
 )
-from sim.evaluation.fusion import fused_groups
+from sim.evaluation.fusion import fused_groups, fused_names, fused_table
 from sim.evaluation.work import TracedOperation, work_of
 from sim.lowering import Lowered
 from sim.lowering.report import MappingReport, mapping_report
@@ -108,7 +106,8 @@ def _mapped(machine: Machine, trace: Trace, layer_operation: str | None) -> Iter
     table = table[table["kind"].isin(MATRIX_KINDS)]
     if layer_operation is not None:
         table = table[table["group"].isin(table.loc[table["name"] == layer_operation, "group"])]
-    products = _fused(table)
+    groups = table["group"].to_numpy()
+    products = fused_table(table, groups).assign(names=fused_names(table, groups))
     columns = [item.name for item in fields(TracedOperation)]
     for _, equal in products.groupby(_SHAPE, observed=True, sort=False):
         operation = TracedOperation(*next(equal[columns].itertuples(index=False, name=None)))
@@ -116,15 +115,6 @@ def _mapped(machine: Machine, trace: Trace, layer_operation: str | None) -> Iter
         assert isinstance(lowered, Lowered)  # noqa: S101
         first = equal.iloc[0]
         yield _Mapped(str(first["phase"]), first["names"], len(equal), lowered, mapping_report(lowered))
-
-
-def _fused(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a product: the first operation of each group, with the columns of all."""
-    firsts = np.flatnonzero(np.diff(table["group"].to_numpy(), prepend=-1))
-    names = table["name"].astype(str).groupby(table["group"]).agg(" + ".join)
-    columns = table["n"].groupby(table["group"]).sum()
-    counts = table.groupby("group").size()
-    return table.iloc[firsts].assign(n=columns.to_numpy(), names=names.to_numpy(), fused=counts.to_numpy())
 
 
 def _write_program(path: Path, mapped: list[_Mapped]) -> None:

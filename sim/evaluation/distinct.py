@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.evaluation.fusion import fused_groups
+from sim.evaluation.fusion import fused_groups, fused_table
 from sim.evaluation.work import TracedOperation
 from sim.timing.machine import Machine
 from workloads.trace import SIZES, Trace
@@ -41,11 +41,8 @@ class DistinctOperations:
 
 def distinct_operations(machine: Machine, trace: Trace) -> DistinctOperations:
     """The distinct operations of a trace, where operand values decide cycles those of each layer by themselves."""
-    table = trace.operations
-    groups = fused_groups(machine, table)
-    firsts = np.flatnonzero(np.diff(groups, prepend=-1))
-    columns = np.add.reduceat(table["n"].to_numpy(), firsts)
-    fused = table.iloc[firsts].assign(n=columns, fused=np.bincount(groups))
+    groups = fused_groups(machine, trace.operations)
+    fused = fused_table(trace.operations, groups)
     keys = [*_SHAPE_KEYS, "fused", *value_keys(machine, trace)]
     kinds: Int64 = np.asarray(fused.groupby(keys, observed=True, sort=False).ngroup(), np.int64)
     _, distinct = np.unique(kinds, return_index=True)

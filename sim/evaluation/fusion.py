@@ -17,7 +17,7 @@ from sim.timing.machine import Machine
 from sim.timing.units import LutArray
 from workloads.trace import quantized_input
 
-__all__ = ["fused_groups", "shared_out"]
+__all__ = ["fused_groups", "fused_names", "fused_table", "shared_out"]
 
 Int64 = NDArray[np.int64]
 
@@ -61,6 +61,24 @@ def _products_of_the_array(machine: Machine, table: pd.DataFrame) -> NDArray[np.
         )
     ]
     return products & np.isin(pairs, supported)
+
+
+def fused_table(table: pd.DataFrame, groups: Int64) -> pd.DataFrame:
+    """One row a group: its first operation, with the columns `n` of all, and in `fused` how many they are."""
+    firsts = _firsts(groups)
+    columns = np.add.reduceat(table["n"].to_numpy(), firsts)
+    return table.iloc[firsts].assign(n=columns, fused=np.diff(firsts, append=len(groups)))
+
+
+def fused_names(table: pd.DataFrame, groups: Int64) -> list[str]:
+    """The names of the operations of each group."""
+    return table["name"].astype(str).groupby(groups).agg(" + ".join).tolist()
+
+
+def _firsts(groups: Int64) -> Int64:
+    """Where each group begins."""
+    firsts: Int64 = np.flatnonzero(np.diff(groups, prepend=-1))
+    return firsts
 
 
 def shared_out(totals: Int64, groups: Int64, columns: Int64) -> Int64:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sim.evaluation.distinct import distinct_operations
+from sim.evaluation.fusion import fused_names, fused_table
 from sim.evaluation.timing import event_timing
 from sim.evaluation.work import work_of
 from sim.timing.event import Recorder
@@ -59,7 +60,6 @@ def record_timeline(
 
 def _names(table: pd.DataFrame, groups: np.ndarray) -> list[str]:
     """What each group of operations is called: step, layer and the names of its operations."""
-    names = table["name"].astype(str).groupby(groups).agg(" + ".join)
-    firsts = table.iloc[np.flatnonzero(np.diff(groups, prepend=-1))]
-    places = zip(firsts["phase"].astype(str), firsts["step"], firsts["layer"], names, strict=True)
+    fused, names = fused_table(table, groups), fused_names(table, groups)
+    places = zip(fused["phase"].astype(str), fused["step"], fused["layer"], names, strict=True)
     return [f"{phase} {step}, {'' if layer < 0 else f'layer {layer}, '}{name}" for phase, step, layer, name in places]

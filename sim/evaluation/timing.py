@@ -15,7 +15,7 @@ from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
 from sim.timing.analytic import NestTiming, time_nests
-from sim.timing.dram import BankModel, MemoryModel, memory_model
+from sim.timing.dram import BankModel, MemoryModel, RamulatorModel
 from sim.timing.event import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.machine import Machine
 from sim.timing.memory import Memory
@@ -111,14 +111,19 @@ def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None)
 
 @lru_cache(maxsize=64)
 def _banks_of(machine: Machine) -> BankModel:
-    """The memory of the closed form, whatever times the transfers of event simulations."""
+    """The memory of the closed form, and of event simulations unless another is named; it remembers the transfers that
+    it has timed."""
     return BankModel(machine.dram, machine.clock_ghz)
 
 
-@lru_cache(maxsize=64)
 def _memory_of(machine: Machine) -> MemoryModel:
-    """The memory of a machine, which remembers the transfers that it has timed."""
-    return memory_model(machine.dram, machine.clock_ghz)
+    """The memory of event simulations: the one that the machine file names."""
+    return _ramulator_of(machine) if machine.dram.model == "ramulator" else _banks_of(machine)
+
+
+@lru_cache(maxsize=64)
+def _ramulator_of(machine: Machine) -> RamulatorModel:
+    return RamulatorModel(machine.dram, machine.clock_ghz)
 
 
 def _of_events(timing: EventTiming) -> OperationTiming:

@@ -38,7 +38,7 @@ class Hardware(_Arrays):
     table_lookup : 1 if it multiplies tables, else 0
     weight_rows : 1 if weights lie column after column, 0 if in blocks of N
     tables_each_block : 1 if tables are made anew for every N columns
-    tables_per_cycle, vector_lanes, vector_pipeline_cycles, move_bytes, cores, queue_depth
+    tables_per_cycle, vector_lanes, vector_pipeline_cycles, move_bytes, cores
     """
 
     m: Int64
@@ -121,7 +121,7 @@ class Products(_Arrays):
             product.result_bytes,
             product.result_pitch_bytes,
             0 if scaling is None else 1 + ("tensor", "row", "group").index(scaling.granularity),
-            0 if scaling is None else 2 if scaling.element == "fp16" else 4,
+            0 if scaling is None else scaling.element_bytes,
             int(product.input_on_chip and not tables_given),
             int(product.output_on_chip),
             int(product.input_on_chip),

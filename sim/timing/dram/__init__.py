@@ -7,7 +7,6 @@ is the event simulation's; energy is that of `cost_models`.
 """
 
 from sim.timing.dram.banks import BankModel
-from sim.timing.dram.choice import memory_model
 from sim.timing.dram.closed_form import service_cycles_bound
 from sim.timing.dram.description import Dram, TimingArrays, Timings, timing_arrays
 from sim.timing.dram.model import MemoryModel, Transfer
@@ -25,7 +24,6 @@ __all__ = [
     "TimingArrays",
     "Timings",
     "Transfer",
-    "memory_model",
     "service_cycles_bound",
     "timing_arrays",
 ]
