@@ -68,7 +68,7 @@ def compare_random_pairs(
     """
     rows = []
     for machine, operation, work in random_pairs(samples, seed):
-        analytic, event = in_closed_form(machine, work), event_timing(machine, work)
+        (analytic,), event = in_closed_form(machine, [work]), event_timing(machine, work)
         error = analytic.cycles / event.cycles - 1
         rows.append(
             {

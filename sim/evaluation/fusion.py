@@ -82,12 +82,12 @@ def _firsts(groups: Int64) -> Int64:
 
 
 def shared_out(totals: Int64, groups: Int64, columns: Int64) -> Int64:
-    """Integers that sum to the total of their group, in proportion to columns, int64 [operations].
+    """Integers that sum to the total of their group, in proportion to columns, int64 [..., operations].
 
     Parameters
     ----------
-    totals : int64 [operations]
-        The total of each operation's group; one or more.
+    totals : int64 [..., operations]
+        The total of each operation's group.
     groups, columns : int64 [operations]
         Groups are numbered from 0 and consecutive.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,17 @@ from sim.evaluation.activity import energy_per_action_pj, total_energy_pj
 from sim.evaluation.distinct import distinct_operations
 from sim.evaluation.fusion import shared_out
 from sim.evaluation.result import ACTION_PREFIX, Fidelity, Result
-from sim.evaluation.timing import OperationTiming, TimeOperation, event_timing, in_closed_form
-from sim.evaluation.work import Work, work_of
+from sim.evaluation.timing import OperationTiming, TimeWorks, by_events, in_closed_form
+from sim.evaluation.work import Work, works_of
 from sim.timing.machine import Machine
+from sim.timing.nest import Int64
 from workloads.trace import Trace
 
 __all__ = ["FIDELITIES", "simulate"]
 
-FIDELITIES: dict[Fidelity, TimeOperation] = {"analytic": in_closed_form, "event": event_timing}
+FIDELITIES: dict[Fidelity, TimeWorks] = {"analytic": in_closed_form, "event": by_events}
+# Operations that are lowered, and timed in closed form, at once: enough to make one of them cheap.
+_TOGETHER = 64
 # Columns that are not shared out among the operations of a fused product.
 _OF_ALL = ["bound_by", "utilization"]
 
@@ -46,13 +49,14 @@ def simulate(
     """
     table, distinct = trace.operations, distinct_operations(machine, trace)
     energy = energy_per_action_pj(machine)
-    timed = []
-    for operation in distinct.operations:
-        work = work_of(machine, operation, trace)
-        timed.append(_timed_row(machine, work, FIDELITIES[fidelity](machine, work), energy))
-        progress(len(timed), len(distinct.operations))
-    rows = distinct.kinds[distinct.groups]
-    results = _spread(pd.DataFrame(timed), rows, distinct.groups, table["n"].to_numpy())
+    timed: list[dict[str, Any]] = []
+    for first in range(0, len(distinct.operations), _TOGETHER):
+        works = works_of(machine, distinct.operations[first : first + _TOGETHER], trace)
+        for work, timing in zip(works, FIDELITIES[fidelity](machine, works), strict=True):
+            timed.append(_timed_row(machine, work, timing, energy))
+            progress(len(timed), len(distinct.operations))
+    kinds = distinct.kinds[distinct.groups]
+    results = _spread(timed, kinds, distinct.groups, table["n"].to_numpy())
     tokens = table[table["name"] == "embedding"].groupby("phase", observed=True)["m"].sum()
     return Result(
         machine=machine,
@@ -64,24 +68,19 @@ def simulate(
     )
 
 
-def _spread(timed: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, columns: np.ndarray) -> pd.DataFrame:
+def _spread(timed: Sequence[Mapping[str, Any]], kinds: Int64, groups: Int64, columns: Int64) -> pd.DataFrame:
     """The results of distinct products, for every operation of the trace: its own, or its share of a fused one's."""
-    actions = [name for name in timed.columns if name.startswith(ACTION_PREFIX)]
-    timed[actions] = timed[actions].fillna(0).astype("int64")
-    results = timed.astype({"bound_by": "category"}).take(rows).reset_index(drop=True)
-    shared = np.bincount(groups)[groups] > 1
-    if not shared.any():
-        return results
+    names = dict.fromkeys(name for row in timed for name in row)
+    whole = [name for name in names if name not in _OF_ALL and name != "energy_pj"]
+    counts = np.array([[row.get(name, 0) for row in timed] for name in whole], np.int64)
+    spread = shared_out(counts[:, kinds], groups, columns)
     own = columns / np.bincount(groups, weights=columns)[groups]
-    for name in results.columns.difference(_OF_ALL):
-        values = results[name].to_numpy()
-        if values.dtype == np.int64:
-            results[name] = np.where(shared, shared_out(values, groups, columns), values)
-        else:
-            results[name] = np.where(shared, values * own, values)
-    parts = ["fill_cycles", "compute_cycles", "stall_cycles", "drain_cycles"]
-    results["cycles"] = results[parts].sum(axis=1)
-    return results
+    results: dict[str, Any] = {name: np.array([row[name] for row in timed])[kinds] for name in _OF_ALL}
+    results["bound_by"] = pd.Categorical(results["bound_by"])
+    results["energy_pj"] = np.array([row["energy_pj"] for row in timed])[kinds] * own
+    results |= dict(zip(whole, spread, strict=True))
+    results["cycles"] = sum(results[f"{part}_cycles"] for part in ("fill", "compute", "stall", "drain"))
+    return pd.DataFrame({name: results[name] for name in names})
 
 
 def _timed_row(machine: Machine, work: Work, timing: OperationTiming, energy: Mapping[str, float]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ Both give the same record: the time, divided by what the array does, and how lon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,15 +14,16 @@ import numpy as np
 from isa.instructions.types import ENGINES
 from sim.evaluation.work import Work
 from sim.lowering import Lowered
-from sim.timing.analytic import NestTiming, time_nests
+from sim.timing.analytic import Shares, time_nests
 from sim.timing.dram import BankModel, MemoryModel, RamulatorModel
 from sim.timing.event import EventTiming, ProgramSource, Recorder, TaskSource, simulate_programs
 from sim.timing.machine import Machine
 from sim.timing.memory import Memory
+from sim.timing.nest import Int64, Nest
 from sim.timing.streams import Stream, stream_tasks, time_stream
 from sim.timing.tasks import Costs
 
-__all__ = ["OperationTiming", "TimeOperation", "event_timing", "in_closed_form"]
+__all__ = ["OperationTiming", "TimeWorks", "by_events", "event_timing", "in_closed_form"]
 
 
 @dataclass(frozen=True)
@@ -52,36 +53,69 @@ class OperationTiming:
         return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
 
 
-TimeOperation = Callable[[Machine, Work], OperationTiming]
+TimeWorks = Callable[[Machine, Sequence[Work]], Iterator[OperationTiming]]
 
 
-def in_closed_form(machine: Machine, work: Work) -> OperationTiming:
-    """The time without simulation."""
-    if isinstance(work.body, Stream):
-        timing = time_stream(machine, work.body)
-        parts = timing.fill_cycles, timing.compute_cycles, timing.stall_cycles, timing.drain_cycles
-        return OperationTiming(*parts, 0, 0, timing.memory_cycles)
-    lowered = work.body
-    timing_of_nest = _nest_timing(machine, lowered, work)
-    totals = timing_of_nest.totals
+def in_closed_form(machine: Machine, works: Sequence[Work]) -> Iterator[OperationTiming]:
+    """The times of works without simulation, those of all matrix products at once."""
+    products = iter(_products_in_closed_form(machine, [work for work in works if isinstance(work.body, Lowered)]))
+    for work in works:
+        if isinstance(work.body, Stream):
+            timing = time_stream(machine, work.body)
+            parts = timing.fill_cycles, timing.compute_cycles, timing.stall_cycles, timing.drain_cycles
+            yield OperationTiming(*parts, 0, 0, timing.memory_cycles)
+        else:
+            yield next(products)
+
+
+def _products_in_closed_form(machine: Machine, works: Sequence[Work]) -> list[OperationTiming]:
+    if not works:
+        return []
+    bodies = [work.body for work in works if isinstance(work.body, Lowered)]
+    nest = Nest.stack([lowered.choice.nest for lowered in bodies])
+    shares = Shares(*np.array([lowered.shares for lowered in bodies]).T)
+    timing = time_nests(nest, Memory.walked(_banks_of(machine)), _operand_cycles(works, nest), shares)
+    totals = timing.totals
+    columns = (
+        timing.fill_cycles,
+        timing.compute_cycles,
+        timing.stall_cycles,
+        timing.drain_cycles,
+        totals.table_cycles,
+        totals.scale_cycles,
+        timing.channel_cycles,
+    )
+    rows = np.stack(np.broadcast_arrays(*columns), axis=-1).tolist()
+    return [_after_tables(lowered, OperationTiming(*row)) for lowered, row in zip(bodies, rows, strict=True)]
+
+
+def _operand_cycles(works: Sequence[Work], nest: Nest) -> Int64 | None:
+    """Cycles of all `lmma` of the slowest core of each work, where one of them has real operands."""
+    if all(work.lmma_cycles is None for work in works):
+        return None
+    cycles = np.array(nest.passes * nest.hardware.pass_cycles)
+    for number, work in enumerate(works):
+        if work.lmma_cycles is not None:
+            cycles[number] = max(int(np.maximum(each, 1).sum()) for each in work.lmma_cycles)
+    return cycles
+
+
+def _after_tables(lowered: Lowered, timing: OperationTiming) -> OperationTiming:
+    """A product whose tables are made first, if they are."""
     before = lowered.tables
-    return OperationTiming(
-        fill_cycles=int(timing_of_nest.fill_cycles) + (before.cycles if before else 0),
-        compute_cycles=int(timing_of_nest.compute_cycles),
-        stall_cycles=int(timing_of_nest.stall_cycles),
-        drain_cycles=int(timing_of_nest.drain_cycles),
-        table_cycles=int(totals.table_cycles) + (before.table_cycles if before else 0),
-        scale_cycles=int(totals.scale_cycles),
-        memory_cycles=lowered.channel_cycles(totals) + (before.channel_cycles if before else 0),
+    if before is None:
+        return timing
+    return replace(
+        timing,
+        fill_cycles=timing.fill_cycles + before.cycles,
+        table_cycles=timing.table_cycles + before.table_cycles,
+        memory_cycles=timing.memory_cycles + before.channel_cycles,
     )
 
 
-def _nest_timing(machine: Machine, lowered: Lowered, work: Work) -> NestTiming:
-    operands = None
-    if work.lmma_cycles is not None:
-        operands = np.asarray(max(int(np.maximum(cycles, 1).sum()) for cycles in work.lmma_cycles))
-    memory = Memory.walked(_banks_of(machine))
-    return time_nests(lowered.choice.nest, memory, operands, lowered.shares)
+def by_events(machine: Machine, works: Sequence[Work]) -> Iterator[OperationTiming]:
+    """The times of works by simulation, one after the other as they are asked for."""
+    return (event_timing(machine, work) for work in works)
 
 
 def event_timing(machine: Machine, work: Work, recorder: Recorder | None = None) -> OperationTiming:

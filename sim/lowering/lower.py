@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from isa.program import Program
+from sim.lowering.candidates import Problem
 from sim.lowering.program import write_program
-from sim.lowering.search import Choice, choose_cut
+from sim.lowering.search import Choice, choose_cuts
 from sim.lowering.tables import TablePhase, table_phase
-from sim.timing.analytic import Shares
 from sim.timing.machine import Machine
 from sim.timing.nest import Nest, Products
 from sim.timing.product import MatrixProduct
-from sim.timing.totals import Totals
 from sim.timing.units import ArrayUnit, LutArray
 
-__all__ = ["Lowered", "lower", "split"]
+__all__ = ["Lowered", "forget_lowered", "lower", "lower_all", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,38 +63,60 @@ class Lowered:
         return tuple(written[part] for part in self.parts)
 
     @property
-    def shares(self) -> Shares:
-        """What all cores load and store of what the first does: each loads activations for itself, and its own part of
-        weights and results."""
+    def shares(self) -> tuple[float, float, float]:
+        """How much all cores load of inputs and of weights, and store of results, for what the first does: each loads
+        activations for itself, and its own part of weights and results."""
         parts, n = self.parts, self.unit.n
         if self.product.copies > 1:
             copies = self.product.copies / parts[0].copies
-            return Shares(copies, copies, copies)
+            return copies, copies, copies
         blocks, columns = (sum(-(-part.n // step) for part in parts) / -(-parts[0].n // step) for step in (n, 1))
-        return Shares(float(len(parts)), blocks, columns)
-
-    def channel_cycles(self, totals: Totals) -> int:
-        """For how long all cores have the memory channel, from the totals of the first; tables that are made beforehand
-        aside."""
-        shares = self.shares
-        loads = totals.input_load_cycles * shares.inputs
-        loads = loads + (totals.weight_load_cycles + totals.scale_load_cycles) * shares.weights
-        return round(float(loads + totals.store_cycles * shares.results))
+        return float(len(parts)), blocks, columns
 
 
-@lru_cache(maxsize=4096)
 def lower(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> Lowered:
     """Split a product among cores and choose its cut.
 
     Raises
     ------
     InputError
-        If it does not fit the machine (see `choose_cut`).
+        If it does not fit the machine (see `choose_cuts`).
     """
-    parts = split(machine, unit, product)
-    separate = isinstance(unit, LutArray) and unit.precompute == "separate"
-    choice = choose_cut(machine, unit, parts[0], len(parts), int(separate))
-    return Lowered(machine, unit, product, parts, choice, table_phase(machine, unit, product) if separate else None)
+    return lower_all(machine, [(unit, product)])[0]
+
+
+def lower_all(machine: Machine, products: Sequence[tuple[ArrayUnit, MatrixProduct]]) -> list[Lowered]:
+    """`lower` for several products, whose cuts are searched together; what was lowered before is not searched again."""
+    places = {(unit, product): _place(machine, unit, product) for unit, product in products}
+    new = [key for key, place in places.items() if place.lowered is None]
+    parts = [split(machine, *key) for key in new]
+    separate = [isinstance(unit, LutArray) and unit.precompute == "separate" for unit, _ in new]
+    problems = [
+        Problem(unit, own[0], len(own), int(given)) for (unit, _), own, given in zip(new, parts, separate, strict=True)
+    ]
+    choices = choose_cuts(machine, problems)
+    for (unit, product), own, given, choice in zip(new, parts, separate, choices, strict=True):
+        tables = table_phase(machine, unit, product) if given else None
+        places[unit, product].lowered = Lowered(machine, unit, product, own, choice, tables)
+    return [lowered for key in products if (lowered := places[key].lowered)]
+
+
+def forget_lowered() -> None:
+    """Lower everything anew from now on."""
+    _place.cache_clear()
+
+
+@dataclass
+class _Place:
+    """Where a lowered product is kept."""
+
+    lowered: Lowered | None = None
+
+
+@lru_cache(maxsize=4096)
+def _place(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> _Place:  # noqa: ARG001
+    """The place of a product, the same one as long as it is remembered."""
+    return _Place()
 
 
 def split(machine: Machine, unit: ArrayUnit, product: MatrixProduct) -> tuple[MatrixProduct, ...]:

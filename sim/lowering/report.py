@@ -176,7 +176,9 @@ def mapping_report(lowered: Lowered) -> MappingReport:
     """The report of a lowered product."""
     machine, unit, product, choice = lowered.machine, lowered.unit, lowered.product, lowered.choice
     nest, totals, before = choice.nest, choice.timing.totals, lowered.tables
-    channel = lowered.channel_cycles(totals) + (before.channel_cycles if before else 0)
+    inputs, weights, results = lowered.shares
+    loads = totals.input_load_cycles * inputs + (totals.weight_load_cycles + totals.scale_load_cycles) * weights
+    channel = round(float(loads + totals.store_cycles * results)) + (before.channel_cycles if before else 0)
     latency = round(machine.memory_timings.latency_cycles) if channel else 0
     busy: dict[Bound, int] = {
         "array": int(totals.array_cycles),

@@ -15,7 +15,7 @@ from typing import Any
 
 from sim.evaluation import simulate
 from sim.functional import Sampler, load_model, record_trace
-from sim.lowering.lower import lower
+from sim.lowering.lower import forget_lowered
 from sim.study.format_benchmarks import formats
 from sim.study.inference_benchmarks import backends, large_model, shipped_model
 from sim.study.point_benchmarks import million_points
@@ -47,7 +47,7 @@ def simulation() -> dict[str, Any]:
     large = load_model_architecture("llama-2-70b")
 
     def llama() -> None:
-        lower.cache_clear()
+        forget_lowered()
         shapes = shape_only_trace(large, prefill_tokens=2048, decode_steps=1, weight_format="int2")
         simulate(load_machine("lut-m2n64k4"), shapes, "analytic")
 
@@ -76,7 +76,7 @@ def _one_layer() -> dict[str, Any]:
         for name in shipped_machines():
             machine, timed = load_machine(name), list[float]()
             for _ in range(REPEATS):
-                lower.cache_clear()
+                forget_lowered()
                 started = time.perf_counter()
                 cycles = simulate(machine, layer, "event").cycles
                 timed.append(time.perf_counter() - started)

@@ -25,6 +25,7 @@ from sim.timing.totals import Totals, pairs
 
 __all__ = ["Memory", "NestTiming", "Shares", "time_nests"]
 
+Float64 = NDArray[np.float64]
 Array = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.bool_]
 
 
@@ -38,6 +39,7 @@ class NestTiming:
     compute_cycles : in which it works
     stall_cycles : in which it waits for a later tile
     drain_cycles : after its last product
+    channel_cycles : for which all cores have the memory channel
     totals : Totals
     """
 
@@ -45,6 +47,7 @@ class NestTiming:
     compute_cycles: Int64
     stall_cycles: Int64
     drain_cycles: Int64
+    channel_cycles: Int64
     totals: Totals
 
     @property
@@ -59,6 +62,7 @@ class NestTiming:
             self.compute_cycles[index],
             self.stall_cycles[index],
             self.drain_cycles[index],
+            self.channel_cycles[index],
             Totals(nest, self.totals.memory),
         )
 
@@ -69,12 +73,13 @@ class Shares:
 
     Parameters
     ----------
-    inputs, weights, results : float
+    inputs, weights, results : float64
+        One number, or one a nest.
     """
 
-    inputs: float
-    weights: float
-    results: float
+    inputs: Float64
+    weights: Float64
+    results: Float64
 
 
 def time_nests(
@@ -107,9 +112,10 @@ def time_nests(
         + (totals.weight_load_cycles + totals.scale_load_cycles) * known["weight_shares"]
         + totals.store_cycles * known["result_shares"]
     )
-    late = np.maximum(known["start"] + np.ceil(carried).astype(np.int64) - end, 0)
+    channel = np.broadcast_to(np.ceil(carried).astype(np.int64), shape)
+    late = np.maximum(known["start"] + channel - end, 0)
     last = np.maximum(last, first + array)
-    return NestTiming(first, array, last - first - array + late, end - last, totals)
+    return NestTiming(first, array, last - first - array + late, end - last, channel, totals)
 
 
 def _loops(nest: Nest) -> dict[str, Array]:
@@ -157,9 +163,9 @@ def _rings(nest: Nest, memory: Memory, shares: Shares | None) -> dict[str, Array
         "scale_latency": hardware.vector_pipeline_cycles,
         "load_latency": memory.latency_cycles,
         "start": start_cycles(nest),
-        "input_shares": hardware.cores if shares is None else np.asarray(shares.inputs),
-        "weight_shares": hardware.cores if shares is None else np.asarray(shares.weights),
-        "result_shares": hardware.cores if shares is None else np.asarray(shares.results),
+        "input_shares": hardware.cores if shares is None else shares.inputs,
+        "weight_shares": hardware.cores if shares is None else shares.weights,
+        "result_shares": hardware.cores if shares is None else shares.results,
     }
 
 

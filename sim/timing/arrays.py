@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -26,6 +27,18 @@ class _Arrays:
         """The same fields at an index, where they are more than one number."""
         values = {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
         return type(self)(**{name: value[index] if value.ndim else value for name, value in values.items()})
+
+    @classmethod
+    def stack(cls, each: Sequence[Self]) -> Self:
+        """Fields of one number each, side by side, int64 [each]."""
+        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: np.array([getattr(item, name) for item in each], np.int64) for name in names})
+
+    @classmethod
+    def concatenate(cls, each: Sequence[Self]) -> Self:
+        """Fields of several numbers each, one after the other."""
+        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: np.concatenate([getattr(item, name) for item in each]) for name in names})
 
 
 @dataclass(frozen=True)
@@ -56,8 +69,8 @@ class Hardware(_Arrays):
     cores: Int64
 
     @classmethod
-    def of(cls, machine: Machine, unit: ArrayUnit, weight_bits: int) -> Hardware:
-        """One machine, for one of its units."""
+    def of(cls, machine: Machine, unit: ArrayUnit, weight_bits: int, cores: int | None = None) -> Hardware:
+        """One machine, for one of its units; of its cores so many share the memory (all by default)."""
         tables = unit if isinstance(unit, LutArray) else None
         values = (
             unit.m,
@@ -72,7 +85,7 @@ class Hardware(_Arrays):
             machine.vector.n,
             machine.vector.pipeline_cycles,
             machine.buffers.move_bytes,
-            machine.cores,
+            machine.cores if cores is None else cores,
         )
         return cls(*(np.asarray(value, np.int64) for value in values))
 

@@ -14,9 +14,10 @@ at once. `sim.lowering` writes programs of exactly these loops; `sim.timing.anal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -73,6 +74,15 @@ class Nest:
     hardware: Hardware
     products: Products
     cuts: Cuts
+
+    @classmethod
+    def stack(cls, each: Sequence[Self]) -> Self:
+        """Nests of one product in one cut, side by side."""
+        return cls(
+            Hardware.stack([nest.hardware for nest in each]),
+            Products.stack([nest.products for nest in each]),
+            Cuts.stack([nest.cuts for nest in each]),
+        )
 
     @cached_property
     def rows(self) -> Pieces:
