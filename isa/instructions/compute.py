@@ -60,9 +60,14 @@ class LutGen(EngineInstruction):
     pitch_bytes: int = number(PITCH_BITS, "from one row of activations to the next, in bytes")
 
     @property
+    def groups(self) -> int:
+        """Tables of a row."""
+        return -(-self.depth // self.k)
+
+    @property
     def tables(self) -> int:
         """How many tables it makes."""
-        return self.rows * -(-self.depth // self.k)
+        return self.rows * self.groups
 
     def reads(self, at: Addresses) -> tuple[Region, ...]:
         """The activations."""

@@ -1,12 +1,14 @@
 """Runs lowered products: operands in, results out, with the binary programs in between.
 
-`sim.lowering` makes the programs and lays operands out in memory, `sim.functional.interpreter` executes one program;
-here the programs of a product, one a core and the one that makes tables beforehand, are run one after the other.
+`sim.lowering` makes the programs and lays operands out in memory, `sim.functional.interpreter` or hardware executes one
+program; here the programs of a product, one a core and the one that makes tables beforehand, are run one after the
+other.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from isa.program_file import program_bytes, program_of
 from sim.functional.interpreter import Order, producers_first, run_program
 from sim.lowering import Lowered
 from sim.lowering.images import (
+    MemoryImage,
     ProductOperands,
     joined,
     memory_image,
@@ -25,21 +28,40 @@ from sim.lowering.images import (
     tables_of_parts,
 )
 
-__all__ = ["run_lowered"]
+__all__ = ["Execute", "interpreted", "run_lowered"]
+
+Execute = Callable[[Program, MemoryImage, str], NDArray[np.uint8]]
+"""Runs a program on an image, and gives the bytes that are then in a buffer."""
 
 
-def run_lowered(lowered: Lowered, operands: ProductOperands, order: Order = producers_first) -> NDArray[Any]:
-    """The results [copies, m, n] of a product, computed by the interpreter.
+def interpreted(order: Order = producers_first) -> Execute:
+    """Execution by the interpreter.
 
     Every program is written as a file's bytes and read back first, so that it is the binary that runs.
+
+    Parameters
+    ----------
+    order : Order
+        Who takes the next turn in the interpreter.
+    """
+    return partial(_interpreted, order)
+
+
+def _interpreted(order: Order, program: Program, image: MemoryImage, buffer: str) -> NDArray[np.uint8]:
+    execution = run_program(_from_binary(program), image.memory, scratchpads=image.scratchpads, order=order)
+    return execution.contents(buffer)
+
+
+def run_lowered(lowered: Lowered, operands: ProductOperands, execute: Execute | None = None) -> NDArray[Any]:
+    """The results [copies, m, n] of a product.
 
     Parameters
     ----------
     lowered : Lowered
     operands : ProductOperands
         Of the whole product.
-    order : Order
-        Who takes the next turn in the interpreter.
+    execute : Execute, optional
+        What runs the programs; the interpreter by default.
 
     Raises
     ------
@@ -48,22 +70,17 @@ def run_lowered(lowered: Lowered, operands: ProductOperands, order: Order = prod
     ValueError
         If operands do not have the sizes of the product.
     """
+    execute = execute or interpreted()
     tables: list[NDArray[np.uint8] | None] = [None] * len(lowered.parts)
     if lowered.tables is not None:
-        tables = list(tables_of_parts(lowered, _made_tables(lowered, lowered.tables.program, operands, order)))
+        program = lowered.tables.program
+        made = execute(program, memory_image(program, lowered.product, operands), "tables")
+        tables = list(tables_of_parts(lowered, made))
     results = []
     parts = zip(lowered.parts, lowered.programs, operands_of_parts(lowered, operands), tables, strict=True)
     for part, program, own, given in parts:
-        image = memory_image(program, part, own, given)
-        execution = run_program(_from_binary(program), image.memory, scratchpads=image.scratchpads, order=order)
-        results.append(output_of(part, execution.contents("output")))
+        results.append(output_of(part, execute(program, memory_image(program, part, own, given), "output")))
     return joined(lowered, results)
-
-
-def _made_tables(lowered: Lowered, program: Program, operands: ProductOperands, order: Order) -> NDArray[np.uint8]:
-    image = memory_image(program, lowered.product, operands)
-    execution = run_program(_from_binary(program), image.memory, scratchpads=image.scratchpads, order=order)
-    return execution.contents("tables")
 
 
 @lru_cache(maxsize=1024)

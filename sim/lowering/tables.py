@@ -168,7 +168,7 @@ def _timed(
         return np.ceil(memory.service_cycles(Tile(one, sizes * size_bytes, none))).astype(np.int64)
 
     groups = table_bytes // (ENTRY_BYTES << unit.k - 1)
-    loads, stores, made = transfers(input_bytes), transfers(table_bytes), -(-sizes * groups // unit.tables_per_cycle)
+    loads, stores, made = transfers(input_bytes), transfers(table_bytes), sizes * -(-groups // unit.tables_per_cycle)
     all_loads, all_stores, all_made = (int(part[0] * (tiles - 1) + part[1]) for part in (loads, stores, made))
     latency = int(memory.latency_cycles) if input_bytes else 0
     first = int(loads[0]) + latency + int(made[0]) + unit.pipeline_cycles

@@ -51,7 +51,7 @@ class Hardware(_Arrays):
     table_lookup : 1 if it multiplies tables, else 0
     weight_rows : 1 if weights lie column after column, 0 if in blocks of N
     tables_each_block : 1 if tables are made anew for every N columns
-    tables_per_cycle, vector_lanes, vector_pipeline_cycles, move_bytes, cores
+    tables_per_cycle, vector_lanes, vector_pipeline_cycles, divide_cycles, move_bytes, cores
     """
 
     m: Int64
@@ -65,6 +65,7 @@ class Hardware(_Arrays):
     tables_per_cycle: Int64
     vector_lanes: Int64
     vector_pipeline_cycles: Int64
+    divide_cycles: Int64
     move_bytes: Int64
     cores: Int64
 
@@ -84,6 +85,7 @@ class Hardware(_Arrays):
             tables.tables_per_cycle if tables else 1,
             machine.vector.n,
             machine.vector.pipeline_cycles,
+            machine.vector.divide_cycles,
             machine.buffers.move_bytes,
             machine.cores if cores is None else cores,
         )
@@ -100,6 +102,7 @@ class Products(_Arrays):
     activation_bits, weight_bits, result_bytes, result_pitch_bytes
     column_scales : 0 none, 1 of the tensor, 2 of columns, 3 of groups of inputs
     column_scale_bytes
+    scales_divide : 1 where scales of columns are divided by those of rows, else 0
     input_on_chip, output_on_chip : 0 or 1
     row_scales_on_chip : 1 where the scales of activations are in their scratchpad already
     tables_given : 1 where tables are loaded that were made before
@@ -115,6 +118,7 @@ class Products(_Arrays):
     result_pitch_bytes: Int64
     column_scales: Int64
     column_scale_bytes: Int64
+    scales_divide: Int64
     input_on_chip: Int64
     output_on_chip: Int64
     row_scales_on_chip: Int64
@@ -135,6 +139,7 @@ class Products(_Arrays):
             product.result_pitch_bytes,
             0 if scaling is None else 1 + ("tensor", "row", "group").index(scaling.granularity),
             0 if scaling is None else scaling.element_bytes,
+            int(scaling is not None and scaling.rule == "divide"),
             int(product.input_on_chip and not tables_given),
             int(product.output_on_chip),
             int(product.input_on_chip),

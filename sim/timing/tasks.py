@@ -120,13 +120,15 @@ class Costs:
                 return -(-size_bytes // self.machine.buffers.move_bytes), None, 0, 1
             case LutGen():
                 rate = self.unit.tables_per_cycle if isinstance(self.unit, LutArray) else 1
-                return -(-instruction.tables // rate), None, self.unit.pipeline_cycles, 1
+                return instruction.rows * -(-instruction.groups // rate), None, self.unit.pipeline_cycles, 1
             case Lmma():
                 each = self.unit.pass_cycles(WEIGHT_TYPES[instruction.weight].bits)
                 return instruction.passes * each, None, self.unit.pipeline_cycles, 1
             case Scale():
-                lanes, latency = self.machine.vector.n, self.machine.vector.pipeline_cycles
-                return -(-instruction.rows * instruction.columns // lanes), None, latency, 1
+                vector = self.machine.vector
+                step = vector.divide_cycles if instruction.rule == "divide" else 1
+                steps = instruction.rows * -(-instruction.columns // vector.n)
+                return steps * step, None, vector.pipeline_cycles, 1
             case Sync():
                 return 0, None, 0, 1
         raise ValueError(f"no cost of {instruction.MNEMONIC} is known")

@@ -135,11 +135,13 @@ class Totals:
     def one_table(self, rows: Int64, depth: Int64) -> Int64:
         """Cycles of one `lutgen`."""
         hardware = self.nest.hardware
-        return -(-rows * -(-depth // hardware.k) // hardware.tables_per_cycle)
+        return rows * -(-depth // (hardware.k * hardware.tables_per_cycle))
 
     def one_scale(self, rows: Int64, columns: Int64) -> Int64:
         """Cycles of one `scale`."""
-        return -(-rows * columns // self.nest.hardware.vector_lanes)
+        hardware = self.nest.hardware
+        step = np.where(self.nest.products.scales_divide == 1, hardware.divide_cycles, 1)
+        return rows * -(-columns // hardware.vector_lanes) * step
 
     @property
     def last_store_cycles(self) -> Int64:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cost_models import component
 from isa import Format
@@ -16,10 +18,17 @@ __all__ = ["VectorUnit"]
 
 class VectorUnit(ArrayUnit):
     """FP16 lanes for everything that is no mpGEMM: attention, the head, norms, softmax. In a matrix product every lane
-    owns one output column."""
+    owns one output column.
+
+    Parameters
+    ----------
+    divide_cycles : int
+        Cycles in which all lanes together divide once: scales of columns by those of rows, where a format wants that.
+    """
 
     m: Literal[1] = 1
     k: Literal[1] = 1
+    divide_cycles: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
 
     def supports(self, activations: Format, weights: Format) -> bool:
         """Floats of at most 16 bits, and integers, which it converts."""

@@ -7,13 +7,13 @@ from lowering_cases import case_of, cases, considered_cuts, in_cut, lowered_case
 
 from isa.instructions.types import ACTIVATION_TYPES, WEIGHT_TYPES
 from sim.functional.interpreter import random_order
-from sim.functional.lowered import run_lowered
+from sim.functional.lowered import interpreted, run_lowered
 from sim.lowering import lower
 from sim.timing.product import MatrixProduct, Scaling
 
 
 def check(case, lowered, order):
-    results = run_lowered(lowered, case.operands, order)
+    results = run_lowered(lowered, case.operands, interpreted(order))
     assert results.dtype == case.expected.dtype
     assert (results == case.expected).all()
 
