@@ -10,7 +10,7 @@ TEST_ENVIRONMENT := .venv/.installed-test
 .DELETE_ON_ERROR:
 # Two installs into one environment must not run at once.
 .NOTPARALLEL:
-.PHONY: help demo test test-slow bench format lock clean
+.PHONY: help demo test test-slow bench format lock clean simulators
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,15 +20,16 @@ help: ## list the targets
 demo: $(ENVIRONMENT) ## set up and run: generate text, simulate it on every machine, write a report
 	$(BIN)/bitloom run
 
-test: $(TEST_ENVIRONMENT) ## set up with test tools and run every check: lint, format, types, tests
+test: $(TEST_ENVIRONMENT) simulators ## set up with test tools and run every check: lint, format, types, tests
 	@.ci/debian-package chromium chromium chromium-browser google-chrome
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
-test-slow: $(TEST_ENVIRONMENT) ## the tests that need PyTorch or minutes (SHORT=1: a shortened form)
+test-slow: $(TEST_ENVIRONMENT) simulators ## the tests that need PyTorch or minutes (SHORT=1: a shortened form)
 	@.ci/install-torch
+	@.ci/debian-package iverilog iverilog
 	$(if $(filter 1,$(SHORT)),BITLOOM_SHORT=1 )$(BIN)/pytest -m slow
 
 bench: $(ENVIRONMENT) ## measure the speed of bitloom itself
@@ -40,6 +41,13 @@ format: $(TEST_ENVIRONMENT) ## format the code and mend what ruff can mend
 
 lock: ## write the lock files anew from pyproject.toml, keeping versions that still fit
 	@.ci/lock "$(PYTHON)"
+
+# Verilator compiles C++ and starts by perl's full library; a testbench needs Python as a shared library.
+simulators: $(TEST_ENVIRONMENT)
+	@.ci/debian-package g++ g++
+	@.ci/debian-package perl pod2usage
+	@$(BIN)/find_libpython | grep -q . || \
+		.ci/debian-package "$$($(BIN)/python -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])')"
 
 clean: ## remove the environment and caches; results in runs/ and studies/ stay
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache dist

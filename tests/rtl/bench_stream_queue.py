@@ -35,6 +35,7 @@ async def _passes(source: StreamEnd, sink: StreamEnd, payloads: list[int], rates
 async def passes_all_payloads_in_order(dut: HierarchyObject, rates: tuple[float, float]) -> None:
     source, sink = await _set_up(dut)
     await _passes(source, sink, _payloads(dut, 200), rates)
+    await FallingEdge(dut.clk)
     assert dut.level.value == 0
 
 

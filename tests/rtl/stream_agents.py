@@ -44,7 +44,9 @@ class StreamEnd:
 
     def __init__(self, dut: HierarchyObject, name: str) -> None:
         self.clk = dut.clk
-        self.valid, self.ready, self.payload = (getattr(dut, f"{name}__{part}") for part in ("valid", "ready", "payload"))
+        self.valid, self.ready, self.payload = (
+            getattr(dut, f"{name}__{part}") for part in ("valid", "ready", "payload")
+        )
 
     @property
     def transfers(self) -> bool:
@@ -83,7 +85,7 @@ async def drain(end: StreamEnd, count: int, rate: float = 1.0) -> list[int]:
 
 
 async def obeys_stream_rules(end: StreamEnd, rst: Any) -> None:
-    """Run forever beside a test: what is offered stays on offer, unchanged, until it is taken or the design is reset."""
+    """Run forever beside a test: an offer stays as it is until it is taken or the design is reset."""
     offered: int | None = None
     while True:
         await FallingEdge(end.clk)
