@@ -5,7 +5,7 @@ The rings of a program make a timed event graph (Baccelli et al., Synchronizatio
 which an engine has done a tile is the latest of the times at which the engine, the operands and a place for the result
 were there, plus its own time. All these maxima and sums together shift the state of a loop by its period once it is
 periodic, usually after two or three iterations. What is no maximum and no sum is the channel that loads, stores and
-cores share: who waits for whom there is estimated from the latest transfers (`_load`, `_store`).
+cores share: who waits for whom there is estimated from the latest transfers (`_last_core`, `_make_way`, `_delay`).
 
 All of it is in one file because its machine code is kept on disk and made anew when the file changes. Importing it
 compiles, where that has not been done, in a few seconds; so those who call it import it late.
@@ -48,18 +48,20 @@ LOAD_INPUT, MAKE_TABLE, LOAD_WEIGHT, LOAD_COLUMN_SCALE, LOAD_ROW_SCALE = 32, 36,
 MULTIPLY, SCALE, STORE = 48, 56, 60
 # Rings: the first levels and places are in this order, but for sums and results, which have no level of their own.
 INPUTS, TABLES, WEIGHTS, SUMS, RESULTS, COLUMN_SCALES, ROW_SCALES = range(7)
+RINGS = 7
 
 # The state: times at which engines are free and their last result is there, at which a place of each ring is free (the
-# next, and the one after), at which what was filled last is there; and the last transfers.
+# next, and the one after), at which what was filled last is there; when the last loads began without a break; and when
+# stores that are not carried yet were asked for and will have ended.
 FRONT, LOADER, TABLER, ARRAY, SCALER, STORER, TABLED, MULTIPLIED, SCALEDONE = range(9)
 NEXT_FREE, LATER_FREE, FULL = 9, 16, 23
-LOAD_BEGAN, FIRST, BLOCK_BEGAN, BLOCK_FREE, ASKED = 30, 31, 32, 33, 34
-STORES = 4
-STATES = 38
-# Durations, which do not shift with time.
+FIRST, BLOCK_BEGAN, BLOCK_FREE, ASKED, ENDS = 30, 31, 32, 33, 37
+STATES, STORES = 41, 4
+# Durations, which do not shift with time: how far the last core is behind the first (its array, its loads, what was
+# filled last, a free place), what is left of stores, and a turn of the store of every core.
 STAGGER, BLOCK, BLOCK_STAGGER, STAGGERS = range(4)
-LEFT = 10
-LENGTHS = 14
+LEFT, NEXT_STAGGER, LATER_STAGGER, STORE_TURNS = 10, 14, 21, 28
+LENGTHS = 29
 
 TURN, MOST_TURNS = 64.0, 64.0
 # Iterations after which a loop is taken for periodic, whatever it does.
@@ -86,30 +88,35 @@ def _copy(target, source):  # type: ignore[no-untyped-def]
         target[entry] = source[entry]
 
 
-@_compiled(float64(VECTOR, int64))
-def _take(state, ring):  # type: ignore[no-untyped-def]
+@_compiled(float64(VECTOR, VECTOR, int64))
+def _take(state, lengths, ring):  # type: ignore[no-untyped-def]
     """When the next place of a ring is free; it is taken."""
     free = state[NEXT_FREE + ring]
     state[NEXT_FREE + ring] = state[LATER_FREE + ring]
+    lengths[NEXT_STAGGER + ring] = lengths[LATER_STAGGER + ring]
     return free
 
 
-@_compiled(void(VECTOR, VECTOR, int64, float64))
-def _give(nest, state, ring, time):  # type: ignore[no-untyped-def]
-    """A place of a ring is free again."""
-    if nest[PLACES + ring] > 1:
-        state[LATER_FREE + ring] = time
-    else:
-        state[NEXT_FREE + ring] = time
+@_compiled(void(VECTOR, VECTOR, VECTOR, int64, float64))
+def _give(nest, state, lengths, ring, time):  # type: ignore[no-untyped-def]
+    """A place of a ring is free again; cores are then as far apart as their arrays."""
+    place = ring + (RINGS if nest[PLACES + ring] > 1 else 0)
+    state[NEXT_FREE + place], lengths[NEXT_STAGGER + place] = time, lengths[STAGGER]
 
 
-@_compiled(float64(VECTOR, VECTOR, VECTOR, int64, float64, float64, float64, float64))
-def _last_core(nest, state, lengths, ring, began, cycles, turn, cores):  # type: ignore[no-untyped-def]
+@_compiled(float64(float64))
+def _turn(cycles):  # type: ignore[no-untyped-def]
+    """For how long a transfer of one core has the channel while others wait for it."""
+    return np.ceil(cycles / min(MOST_TURNS, max(1.0, (cycles + TURN / 2) // TURN)))
+
+
+@_compiled(float64(VECTOR, VECTOR, VECTOR, int64, float64, float64, float64, float64, float64))
+def _last_core(nest, state, lengths, ring, began, cycles, turn, cores, stagger):  # type: ignore[no-untyped-def]
     """When the last of the cores has a tile that each of them loads."""
     others = nest[INPUT_SHARES] - 1
     if began > state[LOADER] or lengths[BLOCK] == 0:
         state[BLOCK_BEGAN], state[BLOCK_FREE] = began, state[LOADER]
-        lengths[BLOCK_STAGGER], lengths[BLOCK] = lengths[STAGGER], 0.0
+        lengths[BLOCK_STAGGER], lengths[BLOCK] = stagger, 0.0
     behind, before = lengths[BLOCK_STAGGER] / others, lengths[BLOCK]
     block = before + cycles
     last = max(state[BLOCK_FREE], state[BLOCK_BEGAN] - lengths[BLOCK_STAGGER]) + cores * block
@@ -133,36 +140,53 @@ def _last_core(nest, state, lengths, ring, began, cycles, turn, cores):  # type:
     return last
 
 
-@_compiled(float64(VECTOR, VECTOR, float64, float64, float64))
-def _make_way(state, lengths, began, ended, turn):  # type: ignore[no-untyped-def]
+@_compiled(void(VECTOR, VECTOR, VECTOR, int64, float64))
+def _delay(nest, state, lengths, store, cycles):  # type: ignore[no-untyped-def]
+    """A store ends later than was known when its place was given; so do those that follow without a break."""
+    ring = RESULTS if nest[GROUPED] else SUMS
+    while cycles > 0:
+        end = state[ENDS + store]
+        for entry in (STORER, NEXT_FREE + ring, LATER_FREE + ring):
+            if state[entry] == end:
+                state[entry] = end + cycles
+        state[ENDS + store] = end + cycles
+        store += 1
+        if store == STORES or lengths[LEFT + store] == 0:
+            break
+        cycles += end - state[ASKED + store]
+        state[ASKED + store] += max(0.0, cycles)
+
+
+@_compiled(float64(VECTOR, VECTOR, VECTOR, float64, float64, float64, float64))
+def _make_way(nest, state, lengths, began, ended, cycles, turn):  # type: ignore[no-untyped-def]
     """When a load has ended that takes turns with stores which were asked for before that and are not carried yet.
 
-    They have had the channel for themselves while there was nothing to load; a turn of the load is followed by one of
-    the store.
+    They have had the channel for themselves while there was nothing to load. Whoever has it when the other comes goes
+    on to the end of a turn (`first`, `held`); after each turn of a core's load, the store of every core has one.
     """
-    idle = state[LOADER]
-    yields = np.ceil((ended - began) / turn) * TURN
+    idle, length, kept = state[LOADER], ended - began, 0
+    store_turn = lengths[STORE_TURNS] * cycles / length
     for store in range(STORES):
-        left = lengths[LEFT + store]
+        left, asked = lengths[LEFT + store], state[ASKED + store]
         if left == 0:
             break
-        asked = state[ASKED + store]
         alone = min(left, max(0.0, began - max(asked, idle)))
         idle = max(asked, idle) + alone
         left -= alone
         if left > 0 and asked < ended:
-            rest = ended - max(began, asked)
-            shared = min(left, yields, np.ceil(rest / turn) * TURN)
-            yields -= shared
+            carried = max(0.0, asked - began) * length / (ended - began)
+            rest, first, held = length - carried, 0.0, -carried % turn
+            if asked <= began:
+                first, held = min(left, -alone % store_turn if alone > 0 else store_turn), turn
+            left -= first
+            held = min(held, rest)
+            shared = min(left, np.ceil((rest - held) / turn) * store_turn)
+            _delay(nest, state, lengths, store, min(rest, held + (np.ceil(left / store_turn) - 1) * turn))
             left -= shared
-            ended += shared
-        lengths[LEFT + store] = left
-    kept = 0
-    for store in range(STORES):
-        left = lengths[LEFT + store]
+            ended += first + shared
         lengths[LEFT + store] = 0.0
         if left > 0:
-            lengths[LEFT + kept], state[ASKED + kept] = left, state[ASKED + store]
+            lengths[LEFT + kept], state[ASKED + kept], state[ENDS + kept] = left, asked, state[ENDS + store]
             kept += 1
     return ended
 
@@ -172,22 +196,17 @@ def _load(nest, state, lengths, ring, cycles):  # type: ignore[no-untyped-def]
     """Load a tile into a ring.
 
     Cores ask in turn: the last of them is served after all, unless it is so far behind the first as the loads before
-    have put it (by a turn of the channel each, at most). A store that has not been carried yet gets every second turn.
+    have put it (by a turn of the channel each, at most) or the place that it waits for. Stores have turns in between.
     """
-    places = nest[PLACES + ring] > 1
-    state[FRONT] += 2.0 if places else 1.0
-    began = max(state[LOADER], state[FRONT], _take(state, ring))
-    ended = began + cycles
-    cores = nest[INPUT_SHARES]
-    if ring in (WEIGHTS, COLUMN_SCALES):
-        cores = nest[WEIGHT_SHARES]
-    turn = np.ceil(cycles / min(MOST_TURNS, max(1.0, (cycles + TURN / 2) // TURN)))
+    state[FRONT] += 2.0 if nest[PLACES + ring] > 1 else 1.0
+    stagger = lengths[NEXT_STAGGER + ring]
+    began = max(state[LOADER], state[FRONT], _take(state, lengths, ring))
+    ended, turn = began + cycles, _turn(cycles)
+    cores = nest[WEIGHT_SHARES] if ring in (WEIGHTS, COLUMN_SCALES) else nest[INPUT_SHARES]
     if cores > 1:
-        ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores)
+        ended = _last_core(nest, state, lengths, ring, began, cycles, turn, cores, stagger)
     if lengths[LEFT] > 0:
-        ended = _make_way(state, lengths, began, ended, min(turn, cycles))
-    if began > state[LOADER]:
-        state[LOAD_BEGAN] = began
+        ended = _make_way(nest, state, lengths, began, ended, cycles, turn)
     state[LOADER] = ended
     state[FULL + ring] = ended + nest[LOAD_LATENCY]
 
@@ -209,21 +228,16 @@ def _store(nest, state, lengths, ready, cycles):  # type: ignore[no-untyped-def]
     if nest[KEEPS_RESULTS]:
         state[STORER] = began + cycles
         return state[STORER]
+    lengths[STORE_TURNS] = _turn(cycles) * nest[RESULT_SHARES]
     cycles *= nest[RESULT_SHARES]
-    ended, left = began + cycles, cycles
-    if state[LOADER] > began:
-        busy = state[LOADER] - max(began, state[LOAD_BEGAN])
-        shared = min(cycles, busy)
-        left -= shared
-        state[LOADER] += shared
     place = 0
     while place < STORES - 1 and lengths[LEFT + place] > 0:
         place += 1
     if lengths[LEFT + place] == 0:
         state[ASKED + place] = began
-    lengths[LEFT + place] += left
-    state[STORER] = ended
-    return ended
+    lengths[LEFT + place] += cycles
+    state[STORER] = state[ENDS + place] = began + cycles
+    return state[STORER]
 
 
 @_compiled(void(VECTOR, VECTOR, VECTOR, int64, int64, int64, int64))
@@ -236,7 +250,7 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         _load(nest, state, lengths, ring, nest[LOAD_INPUT + 2 * row + depth])
     if tables_at == level and not nest[LOADS_TABLES]:
         state[FRONT] += 3.0
-        began = max(state[TABLER], state[FRONT], _take(state, TABLES))
+        began = max(state[TABLER], state[FRONT], _take(state, lengths, TABLES))
         at_once = inputs_at == level
         if at_once:
             began = max(began, state[FULL + INPUTS])
@@ -245,7 +259,7 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         state[TABLED] = state[TABLER] + nest[ARRAY_LATENCY]
         state[FULL + TABLES] = state[TABLED]
         if at_once:
-            _give(nest, state, INPUTS, state[TABLED])
+            _give(nest, state, lengths, INPUTS, state[TABLED])
     if weights_at == level:
         _load(nest, state, lengths, WEIGHTS, nest[LOAD_WEIGHT + 2 * column + depth])
     if column_scales_at == level:
@@ -278,8 +292,8 @@ def _enter(nest, state, lengths, level, row, column, depth):  # type: ignore[no-
         state[SCALER] = max(state[SCALER], state[FRONT], wait) + 1
 
 
-@_compiled(void(VECTOR, VECTOR, int64))
-def _leave(nest, state, level):  # type: ignore[no-untyped-def]
+@_compiled(void(VECTOR, VECTOR, VECTOR, int64))
+def _leave(nest, state, lengths, level):  # type: ignore[no-untyped-def]
     """Free what was loaded at a level."""
     inputs_at, tables_at, weights_at = nest[LEVELS], nest[LEVELS + 1], nest[LEVELS + 2]
     by_array = inputs_at == level and not nest[USED_BY_TABLES] and not nest[LOADS_TABLES]
@@ -288,23 +302,23 @@ def _leave(nest, state, level):  # type: ignore[no-untyped-def]
         state[ARRAY] = max(state[ARRAY], state[FRONT]) + 1
         done = max(state[ARRAY], state[MULTIPLIED])
         if weights_at == level:
-            _give(nest, state, WEIGHTS, done)
+            _give(nest, state, lengths, WEIGHTS, done)
         if tables_at == level:
-            _give(nest, state, TABLES, done)
+            _give(nest, state, lengths, TABLES, done)
         if by_array:
-            _give(nest, state, INPUTS, done)
+            _give(nest, state, lengths, INPUTS, done)
     if inputs_at == level and nest[USED_BY_TABLES] and tables_at != level:
         state[FRONT] += 2.0
         state[TABLER] = max(state[TABLER], state[FRONT]) + 1
-        _give(nest, state, INPUTS, max(state[TABLER], state[TABLED]))
+        _give(nest, state, lengths, INPUTS, max(state[TABLER], state[TABLED]))
     if nest[LEVELS + 3] == level or nest[LEVELS + 4] == level:
         state[FRONT] += 2.0
         state[SCALER] = max(state[SCALER], state[FRONT]) + 1
         done = max(state[SCALER], state[SCALEDONE])
         if nest[LEVELS + 3] == level:
-            _give(nest, state, COLUMN_SCALES, done)
+            _give(nest, state, lengths, COLUMN_SCALES, done)
         if nest[LEVELS + 4] == level:
-            _give(nest, state, ROW_SCALES, done)
+            _give(nest, state, lengths, ROW_SCALES, done)
 
 
 @_compiled(void(VECTOR, VECTOR, VECTOR, int64, int64, int64, boolean, boolean))
@@ -326,32 +340,32 @@ def _multiply(nest, state, lengths, row, column, depth, first, last):  # type: i
         state[FRONT] += 1.0
         began = _meet(state, lengths, began, INPUTS)
     if first or grouped:
-        began = max(began, _take(state, SUMS))
+        began = max(began, _take(state, lengths, SUMS))
     if state[FIRST] == 0:
         state[FIRST] = began
     state[ARRAY] = began + nest[MULTIPLY + 4 * row + 2 * column + depth]
     done = state[ARRAY] + nest[ARRAY_LATENCY]
     state[MULTIPLIED] = done
     if weights_at == 3:
-        _give(nest, state, WEIGHTS, done)
+        _give(nest, state, lengths, WEIGHTS, done)
     if tables_at == 3:
-        _give(nest, state, TABLES, done)
+        _give(nest, state, lengths, TABLES, done)
     if by_array:
-        _give(nest, state, INPUTS, done)
+        _give(nest, state, lengths, INPUTS, done)
     if last or grouped:
         state[FULL + SUMS] = done
     if grouped:
         state[FRONT] += 3.0
         began = max(state[SCALER], state[FRONT], done)
         if first:
-            began = max(began, _take(state, RESULTS))
+            began = max(began, _take(state, lengths, RESULTS))
         if nest[LEVELS + 3] == 3:
             began = max(began, state[FULL + COLUMN_SCALES])
         state[SCALER] = began + nest[SCALE + 2 * row + column]
         state[SCALEDONE] = state[SCALER] + nest[SCALE_LATENCY]
-        _give(nest, state, SUMS, state[SCALEDONE])
+        _give(nest, state, lengths, SUMS, state[SCALEDONE])
         if nest[LEVELS + 3] == 3:
-            _give(nest, state, COLUMN_SCALES, state[SCALEDONE])
+            _give(nest, state, lengths, COLUMN_SCALES, state[SCALEDONE])
 
 
 @_compiled(void(VECTOR, VECTOR, VECTOR, int64, int64))
@@ -365,7 +379,7 @@ def _finish(nest, state, lengths, row, column):  # type: ignore[no-untyped-def]
     elif nest[GROUPED]:
         ready = state[SCALEDONE]
     ended = _store(nest, state, lengths, ready, nest[STORE + 2 * row + column])
-    _give(nest, state, RESULTS if nest[GROUPED] else SUMS, ended)
+    _give(nest, state, lengths, RESULTS if nest[GROUPED] else SUMS, ended)
 
 
 @_compiled(float64(VECTOR, VECTOR, VECTOR, float64, float64))
@@ -436,7 +450,7 @@ def _inner(nest, whole, state, lengths, outer, past):  # type: ignore[no-untyped
             _enter(nest, state, lengths, 2, row, column, 0)
             _accumulate(nest, whole, state, lengths, row, column, past)
             _finish(nest, state, lengths, row, column)
-            _leave(nest, state, 2)
+            _leave(nest, state, lengths, 2)
             state[FRONT] += 5.0
             done += 1
             done += _skip(whole, past[2], past[3], done, count)
@@ -457,7 +471,7 @@ def _outer(nest, whole, state, lengths, past):  # type: ignore[no-untyped-def]
             row, column = (0, edge) if columns_outer else (edge, 0)
             _enter(nest, state, lengths, 1, row, column, 0)
             _inner(nest, whole, state, lengths, edge, past)
-            _leave(nest, state, 1)
+            _leave(nest, state, lengths, 1)
             state[FRONT] += 5.0
             done += 1
             done += _skip(whole, past[4], past[5], done, count)
@@ -478,7 +492,7 @@ def _nest_times(nests):  # type: ignore[no-untyped-def]
         while done < count:
             _enter(nest, state, lengths, 0, 0, 0, 0)
             _outer(nest, whole, state, lengths, past)
-            _leave(nest, state, 0)
+            _leave(nest, state, lengths, 0)
             done += 1
             done += _skip(whole, past[6], past[7], done, count)
         times[point, 0] = state[FIRST]

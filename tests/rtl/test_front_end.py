@@ -39,7 +39,7 @@ from rtl.front_end import FrontEnd as FrontEndInHardware
 
 UNIT = Unit("lut", 2, 8, 4, 4096, 4096, 4096, 4096, 1024)
 CONFIGURATION = Configuration(unit=UNIT, weight_bits=8, instruction_words=128)
-ADDRESS = 3 * 4096 - 5 * CONFIGURATION.bus_bytes
+ADDRESS = 3 * 4096 - 5 * 128
 
 
 class OneRun(wiring.Component):
