@@ -176,16 +176,19 @@ class ReadPort(wiring.Component):
 
     def _route_data(self, m: Module) -> None:
         memory = self.memory
-        for number, client in enumerate(self.clients):
-            mine = memory.rid == number
+        for client in self.clients:
             m.d.comb += [
-                client.data.valid.eq(memory.rvalid & mine),
                 client.data.payload.data.eq(memory.rdata),
                 client.data.payload.error.eq(memory.rresp != RESPONSE_OKAY),
                 client.data.payload.last.eq(memory.rlast),
             ]
-            with m.If(mine):
-                m.d.comb += memory.rready.eq(client.data.ready)
+        with m.Switch(memory.rid):
+            for number, client in enumerate(self.clients):
+                with m.Case(number):
+                    m.d.comb += [client.data.valid.eq(memory.rvalid), memory.rready.eq(client.data.ready)]
+            with m.Default():
+                # An answer that nobody asked for.
+                m.d.comb += memory.rready.eq(1)
 
 
 class BurstSplitter(wiring.Component):
