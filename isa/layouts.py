@@ -152,7 +152,8 @@ def table_sums(entries: NDArray[np.int16], packed: Bytes, n: int, weight: Weight
     fields = _unpack_fields(packed.reshape(blocks * groups, -1), weight.bits * n, k)
     # [plane, group, column], an index into the table and its negative below each other
     lookups = fields.reshape(blocks, groups, weight.bits, n).transpose(2, 1, 0, 3).reshape(weight.bits, groups, -1)
-    whole = np.concatenate((entries, -entries), axis=2).transpose(1, 2, 0).astype(np.int64)
+    wide = entries.astype(np.int64)
+    whole = np.concatenate((wide, -wide), axis=2).transpose(1, 2, 0)
     sums = np.zeros((blocks * n, rows), np.int64)
     step = max(1, _LOOKUPS_AT_A_TIME // sums.size)
     for start in range(0, groups, step):

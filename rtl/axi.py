@@ -11,13 +11,15 @@ from amaranth.lib.wiring import In, Out
 
 from isa.decoder import DECODER
 
-__all__ = ["BOUNDARY_BYTES", "MOST_BEATS", "RESPONSE_OKAY", "Axi4", "Axi4Lite"]
+__all__ = ["BOUNDARY_BYTES", "INCREMENTING", "MOST_BEATS", "RESPONSE_OKAY", "Axi4", "Axi4Lite"]
 
 BOUNDARY_BYTES = 4096
 """No burst crosses a multiple of this."""
 MOST_BEATS = 64
 """Beats of the longest burst that is asked for: a turn of the memory channel."""
 RESPONSE_OKAY = 0
+INCREMENTING = 1
+"""The kind of every burst."""
 
 
 class Axi4(wiring.Signature):

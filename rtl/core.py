@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from isa.decoder import DECODER
 from isa.instructions.types import ENGINES, Engine
+from isa.program import UnitKind
 from rtl.arrays.bit_serial import BitSerialArray
 from rtl.arrays.lut import LutArray
 from rtl.arrays.mac import MacArray
@@ -38,8 +39,8 @@ from rtl.tokens import TokenCounters
 
 __all__ = ["Core"]
 
-_ARRAYS = {"lut": LutArray, "mac": MacArray, "bit-serial": BitSerialArray}
-_CLIENTS = ("load", "store", "front end")
+_ARRAYS: dict[UnitKind, type[wiring.Component]] = {"lut": LutArray, "mac": MacArray, "bit-serial": BitSerialArray}
+_READERS: tuple[Engine, ...] = ("load", "store")
 """Of the memory port, for reads."""
 
 
@@ -230,6 +231,7 @@ class Core(wiring.Component):
             line_bytes=max(bus, *widths.values()),
             reads={key: (widths[key], key in aligned) for key in reads},
             writes={key: widths[key] for key in writes} | {"load": bus},
+            whole=[key for key in writes if key.startswith("tables_")],
         )
         for key, port in (*reads.items(), *writes.items()):
             wiring.connect(m, port, getattr(scratchpad, key))
@@ -243,11 +245,11 @@ class Core(wiring.Component):
     def _memory(self, m: Module, front_end: FrontEnd, engines: Mapping[Engine, wiring.Component]) -> None:
         """Reads are shared, writes are the store engine's alone."""
         configuration, memory = self._configuration, self.memory
+        readers = [*(engines[engine] for engine in _READERS), front_end]
         m.submodules.read_port = port = ReadPort(
-            bus_bytes=configuration.bus_bytes, clients=len(_CLIENTS), outstanding=configuration.outstanding_reads
+            bus_bytes=configuration.bus_bytes, clients=len(readers), outstanding=configuration.outstanding_reads
         )
-        for number, client in enumerate(_CLIENTS):
-            component = front_end if client == "front end" else engines[client]
+        for number, component in enumerate(readers):
             wiring.connect(m, component.read, port.clients[number])
         write = engines["store"].write_port
         for name, member in memory.signature.members.items():

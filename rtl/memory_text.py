@@ -165,9 +165,9 @@ def _parse(lines: Sequence[str], name: str) -> list[_Write] | None:
         if not enable or not write or write[1] != name:
             return None
         low, width = _slice(write[3], write[4])
-        data_low, _ = _slice(write[6], write[7])
+        data_low, data_width = _slice(write[6], write[7])
         bit = None if enable[2] is None else int(enable[2])
-        writes.append(_Write(enable[1], bit, write[2], low, width, write[5], data_low))
+        writes.append(_Write(enable[1], bit, write[2], low, width or data_width, write[5], data_low))
     return writes if len(lines) % 2 == 0 else None
 
 

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from isa.decoder import DECODER
-from rtl.axi import BOUNDARY_BYTES, MOST_BEATS, RESPONSE_OKAY, Axi4
+from rtl.axi import BOUNDARY_BYTES, INCREMENTING, MOST_BEATS, RESPONSE_OKAY, Axi4
 from rtl.commands import WORK_OF
 from rtl.streams import StreamQueue
 
@@ -27,7 +27,6 @@ __all__ = [
     "row_layout",
 ]
 
-_INCREMENTING = 1
 """The kind of all bursts."""
 ROW_BITS = WORK_OF["load"].field("row_bytes").width
 """Bits of a row's length."""
@@ -144,7 +143,7 @@ class ReadPort(wiring.Component):
             ended.eq(memory.rvalid & memory.rready & memory.rlast),
             memory.arid.eq(chosen),
             memory.arsize.eq(exact_log2(self._bus_bytes)),
-            memory.arburst.eq(_INCREMENTING),
+            memory.arburst.eq(INCREMENTING),
         ]
         with m.Switch(chosen):
             for number, client in enumerate(self.clients):

@@ -163,14 +163,14 @@ class ScaleEngine(wiring.Component):
 
         last = tags[_LAST_CYCLE]
         m.d.comb += [
-            lanes.valid.eq(Cat(*(tag.valid for tag in tags))),
+            lanes.valid.eq(tags[1].valid),
             lanes.accumulators.eq(self.accumulators.data),
             lanes.column_scales.eq(self.column_scales.data),
             lanes.row_scale.eq(self.row_scale.data),
             lanes.halves.eq(tags[1].halves),
             lanes.one.eq(tags[1].one),
-            lanes.divides.eq(tags[2].divides),
-            lanes.adds.eq(tags[_PRESENT_CYCLE + 1].adds),
+            lanes.divides.eq(tags[1].divides),
+            lanes.adds.eq(tags[1].adds),
             self.present.enable.eq(tags[_PRESENT_CYCLE].valid & tags[_PRESENT_CYCLE].adds),
             self.present.index.eq(tags[_PRESENT_CYCLE].begin),
             lanes.present.eq(self.present.data),

@@ -9,12 +9,14 @@ present ────────────────────────
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import C, Cat, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.clock_gate import add_gated_domain
 from rtl.floats import FP16, FP32, Divider, FloatProduct, FloatSum, FromFloat, FromInteger, Rounder
 
 __all__ = ["ScaleLanes"]
@@ -26,10 +28,11 @@ _NOTHING = 1 << FP32.bits - 1
 class ScaleLanes(wiring.Component):
     """Accumulators times factors of columns and a row, plus what is there: the order of `isa.instructions.Scale`.
 
-    Every register waits for the bit of its cycle in `valid`, so that nothing moves while nothing is scaled.
+    Every register waits for the step of its cycle, and the clock of all for the first of them, so that nothing moves
+    while nothing is scaled.
 
-    Latency: read data of cycle 1 gives `results` in cycle 7, `DIVIDE_CYCLES` - 1 later where it divides.
-    Throughput: a set of lanes a cycle, every `DIVIDE_CYCLES` where it divides.
+    Latency: what comes in cycle 1 gives `results` in cycle 7, `DIVIDE_CYCLES` - 1 later where it divides.
+    Throughput: a step a cycle, every `DIVIDE_CYCLES` where it divides.
 
     Parameters
     ----------
@@ -38,20 +41,18 @@ class ScaleLanes(wiring.Component):
     Attributes
     ----------
     valid : Signal, in
-        Bit c: cycle c of the picture is that of a set of lanes; bits 0 and 7 are not looked at.
+        This is cycle 1 of a step.
     accumulators : ArrayLayout, in
         In cycle 1.
     column_scales, row_scale : Signal, in
         In cycle 1; from the lowest bit on.
     halves, one : Signal, in
         In cycle 1: column scales are fp16; all columns have the first.
-    divides : Signal, in
-        In cycle 2.
+    divides, adds : Signal, in
+        In cycle 1: over the row's scale; to what is present.
     divided : Signal, out
-        This is cycle 3 of what was divided; it is to be valid.
+        This is cycle 3 of a step that divides.
     present : ArrayLayout, in
-        In cycle 5.
-    adds : Signal, in
         In cycle 5.
     results : ArrayLayout, out
         In cycle 7.
@@ -62,7 +63,7 @@ class ScaleLanes(wiring.Component):
             raise ValueError(f"lanes is {lanes}, must be at least 1")
         self._lanes = lanes
         words = data.ArrayLayout(32, lanes)
-        inputs = {"valid": 8, "column_scales": 32 * lanes, "row_scale": 32}
+        inputs = {"valid": 1, "column_scales": 32 * lanes, "row_scale": 32}
         flags = dict.fromkeys(("halves", "one", "divides", "adds"), 1)
         super().__init__(
             {name: In(width) for name, width in (inputs | flags).items()}
@@ -72,30 +73,42 @@ class ScaleLanes(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         """The row's scale once, everything else a lane each."""
         m = Module()
-        row, halves = Signal(FP32.bits, reset_less=True), Signal(reset_less=True)
-        with m.If(self.valid[1]):
-            m.d.sync += [row.eq(self.row_scale), halves.eq(self.halves)]
+        works = Signal()
+        add_gated_domain(m, "lanes", opens=self.valid | works)
+        m.submodules.divider = divider = DomainRenamer("lanes")(Divider(lanes=self._lanes))
+        # Whether there is a step in each cycle.
+        valid = [self.valid, *(Signal(name=f"valid_{cycle}") for cycle in (2, 3, 4, 5, 6))]
+        self._valid = dict(enumerate(valid, 1))
+        multiplied = Signal()
+        m.d.comb += [valid[2].eq(multiplied | divider.done), self.divided.eq(divider.done)]
+        m.d.lanes += [later.eq(earlier) for earlier, later in pairwise(valid) if later is not valid[2]]
+
+        row = self._register(m, 1, "row", self.row_scale)
+        halves, divides = (self._register(m, 1, name, getattr(self, name)) for name in ("halves", "divides"))
+        adds = self._register(m, 1, "adds_2", self.adds)
+        for cycle in (2, 3, 4):
+            adds = self._register(m, cycle, f"adds_{cycle + 1}", adds)
         m.submodules.row = row_number = FromFloat(source=FP32)
-        m.d.comb += row_number.number.eq(row)
-        m.submodules.divider = divider = Divider(lanes=self._lanes)
         m.d.comb += [
-            divider.start.eq(self.valid[2] & self.divides),
+            row_number.number.eq(row),
+            divider.start.eq(valid[1] & divides),
             divider.divisor.eq(row_number.exact),
-            self.divided.eq(divider.done),
         ]
+        m.d.lanes += multiplied.eq(valid[1] & ~divides)
+        m.d.comb += works.eq(Cat(*valid[1:]).any() | divider.works)
         for lane in range(self._lanes):
             column = self._column(m, lane, halves)
             m.d.comb += divider.dividends[lane].eq(column)
             factor = self._factor(m, lane, column, row_number.exact, divider)
             scaled = self._scaled(m, lane, factor)
-            self._add(m, lane, scaled)
+            self._add(m, lane, scaled, adds)
         return m
 
     def _register(self, m: Module, cycle: int, name: str, value: Any) -> Any:
         """What a value was in a cycle, from the next on."""
         register = Signal(value.shape(), name=name, reset_less=True)
-        with m.If(self.valid[cycle]):
-            m.d.sync += register.eq(value)
+        with m.If(self._valid[cycle]):
+            m.d.lanes += register.eq(value)
         return register
 
     def _rounded(self, m: Module, name: str, exact: Any) -> Value:
@@ -158,8 +171,9 @@ class ScaleLanes(wiring.Component):
         exact = self._register(m, 4, f"product_register_{lane}", product.exact)
         return self._register(m, 5, f"scaled_{lane}", self._rounded(m, f"product_rounder_{lane}", exact))
 
-    def _add(self, m: Module, lane: int, scaled: Value) -> None:
-        before = Mux(self.adds, self.present[lane], _NOTHING)
+    def _add(self, m: Module, lane: int, scaled: Value, adds: Value) -> None:
+        """What is there added to what was scaled, or nothing."""
+        before = Mux(adds, self.present[lane], _NOTHING)
         m.submodules[f"sum_{lane}"] = total = FloatSum()
         m.d.comb += [total.a.eq(self._register(m, 5, f"present_{lane}", before)), total.b.eq(scaled)]
         exact = self._register(m, 6, f"sum_register_{lane}", total.exact)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from isa.decoder import DECODER
-from rtl.axi import RESPONSE_OKAY
+from rtl.axi import INCREMENTING, RESPONSE_OKAY
 from rtl.commands import command_layout
 from rtl.configuration import Configuration
 from rtl.engines.store_addition import ElementAdder
@@ -22,7 +22,6 @@ from rtl.streams import StreamQueue
 
 __all__ = ["StoreTarget", "target_layout"]
 
-_INCREMENTING = 1
 _NORMAL_ACCESS = 0
 
 
@@ -221,7 +220,7 @@ class StoreTarget(wiring.Component):
             port.awaddr.eq(burst.address),
             port.awlen.eq(burst.beats),
             port.awsize.eq(exact_log2(self._bus_bytes)),
-            port.awburst.eq(_INCREMENTING),
+            port.awburst.eq(INCREMENTING),
             port.awid.eq(Const(_NORMAL_ACCESS, len(port.awid))),
             sent.eq(port.awvalid & port.awready),
             answers.source.valid.eq(sent),

@@ -48,6 +48,8 @@ class Divider(wiring.Component):
         Meaningful in the cycle of `done`.
     done : Signal, out
         For one cycle, `DIVIDE_CYCLES` after `start`.
+    works : Signal, out
+        From the cycle after `start` to that of `done`.
     """
 
     def __init__(self, *, lanes: int) -> None:
@@ -60,6 +62,7 @@ class Divider(wiring.Component):
                 "divisor": In(OPERAND),
                 "exact": Out(data.ArrayLayout(QUOTIENT, lanes)),
                 "done": Out(1),
+                "works": Out(1),
             }
         )
         self._lanes = lanes
@@ -72,9 +75,9 @@ class Divider(wiring.Component):
             m.d.sync += phase.eq(1)
         with m.Elif(self.done):
             m.d.sync += phase.eq(0)
-        with m.Elif(phase.any()):
+        with m.Elif(self.works):
             m.d.sync += phase.eq(phase + 1)
-        m.d.comb += self.done.eq(phase == DIVIDE_CYCLES)
+        m.d.comb += [self.done.eq(phase == DIVIDE_CYCLES), self.works.eq(phase.any())]
         divisor = _Operand(m, "divisor", self.start, phase, self.divisor)
         for lane in range(self._lanes):
             dividend = _Operand(m, f"dividend_{lane}", self.start, phase, self.dividends[lane])
@@ -83,7 +86,7 @@ class Divider(wiring.Component):
 
     def _divide(self, m: Module, lane: int, phase: Signal, dividend: _Operand, divisor: _Operand) -> None:
         """Restoring division: the divisor is subtracted wherever the remainder is not below it."""
-        quotient = Signal(_QUOTIENT_BITS, name=f"quotient_{lane}")
+        quotient = Signal(_QUOTIENT_BITS, name=f"quotient_{lane}", reset_less=True)
         remainder, bits = dividend.significand, []
         for step in range(_BITS_PER_CYCLE):
             difference = Signal(signed(len(remainder) + 1), name=f"difference_{lane}_{step}")
@@ -116,10 +119,10 @@ class _Operand:
 
     def __init__(self, m: Module, name: str, start: Signal, phase: Signal, number: Any) -> None:
         # One bit more for a remainder, which is below twice the divisor.
-        self.significand = Signal(_SIGNIFICAND_BITS + 1, name=f"{name}_significand")
-        self.exponent = Signal(signed(EXPONENT_BITS), name=f"{name}_exponent")
+        self.significand = Signal(_SIGNIFICAND_BITS + 1, name=f"{name}_significand", reset_less=True)
+        self.exponent = Signal(signed(EXPONENT_BITS), name=f"{name}_exponent", reset_less=True)
         self.sign, self.nan, self.infinite, self.zero = (
-            Signal(name=f"{name}_{flag}") for flag in ("sign", "nan", "infinite", "zero")
+            Signal(name=f"{name}_{flag}", reset_less=True) for flag in ("sign", "nan", "infinite", "zero")
         )
         with m.If(start):
             m.d.sync += [

@@ -15,6 +15,7 @@ from sim.cli.files import convert_command, inspect_command
 from sim.cli.inference import generate_command, perplexity_command
 from sim.cli.isa import app as instruction_set
 from sim.cli.mapping import map_command
+from sim.cli.rtl import app as hardware
 from sim.cli.runs import run_command
 from sim.cli.simulation import simulate_command
 from sim.cli.sweep import sweep
@@ -67,4 +68,5 @@ for _name, _command in (
 ):
     app.command(_name)(_command)
 app.add_typer(instruction_set, name="isa")
+app.add_typer(hardware, name="rtl")
 app.add_typer(training, name="train")

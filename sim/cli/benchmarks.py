@@ -18,17 +18,18 @@ _PARTS = {
     "formats": ("formats",),
     "inference": ("inference", "inference-large", "inference-backends"),
     "sim": ("sim", "points"),
+    "rtl": ("rtl",),
     "sweep": ("sweep",),
 }
 
 
 def bench_command(
     name: Annotated[
-        list[str] | None, typer.Argument(help="formats, inference, sim, sweep; all of them by default.")
+        list[str] | None, typer.Argument(help="formats, inference, sim, rtl, sweep; all of them by default.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure formats, golden inference, simulation and sweeps on this computer, each in a process of its own.
+    """Measure formats, golden inference, simulation, RTL and sweeps on this computer, each in a process of its own.
 
     Example: `bitloom bench inference`
     """

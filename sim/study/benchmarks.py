@@ -102,12 +102,19 @@ def sweep() -> dict[str, Any]:
     return {"points": summary.done, "sweep_seconds": seconds, "analytic_points_per_second": summary.done / seconds}
 
 
+def _hardware() -> dict[str, Any]:
+    from sim.study.rtl_benchmarks import hardware_in_simulation  # needs Amaranth
+
+    return hardware_in_simulation()
+
+
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "formats": formats,
     "inference": shipped_model,
     "inference-large": large_model,
     "inference-backends": backends,
     "points": million_points,
+    "rtl": _hardware,
     "sim": simulation,
     "sweep": sweep,
 }

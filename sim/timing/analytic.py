@@ -162,6 +162,7 @@ def _rings(nest: Nest, memory: Memory, shares: Shares | None) -> dict[str, Array
         "array_latency": hardware.pipeline_cycles,
         "scale_latency": hardware.vector_pipeline_cycles,
         "load_latency": memory.latency_cycles,
+        "store_latency": hardware.store_pipeline_cycles,
         "start": start_cycles(nest),
         "input_shares": hardware.cores if shares is None else shares.inputs,
         "weight_shares": hardware.cores if shares is None else shares.weights,

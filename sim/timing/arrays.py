@@ -51,7 +51,7 @@ class Hardware(_Arrays):
     table_lookup : 1 if it multiplies tables, else 0
     weight_rows : 1 if weights lie column after column, 0 if in blocks of N
     tables_each_block : 1 if tables are made anew for every N columns
-    tables_per_cycle, vector_lanes, vector_pipeline_cycles, divide_cycles, move_bytes, cores
+    tables_per_cycle, vector_lanes, vector_pipeline_cycles, divide_cycles, move_bytes, store_pipeline_cycles, cores
     """
 
     m: Int64
@@ -67,6 +67,7 @@ class Hardware(_Arrays):
     vector_pipeline_cycles: Int64
     divide_cycles: Int64
     move_bytes: Int64
+    store_pipeline_cycles: Int64
     cores: Int64
 
     @classmethod
@@ -87,6 +88,7 @@ class Hardware(_Arrays):
             machine.vector.pipeline_cycles,
             machine.vector.divide_cycles,
             machine.buffers.move_bytes,
+            machine.buffers.store_pipeline_cycles,
             machine.cores if cores is None else cores,
         )
         return cls(*(np.asarray(value, np.int64) for value in values))

@@ -66,6 +66,8 @@ class Buffers(BaseModel):
         need. Mapping and the closed form do not know ports.
     move_bytes : int
         Bytes a cycle from the output to the activation scratchpad, for results that stay on chip.
+    store_pipeline_cycles : int
+        From the last byte of a store, as it leaves, until its place is free: conversion, and the memory's answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +80,7 @@ class Buffers(BaseModel):
     banks: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
     port_bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] | None = None
     move_bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 128
+    store_pipeline_cycles: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 0
 
 
 class Machine(BaseModel):

@@ -34,6 +34,7 @@ FIELDS = (
     *(f"{name}_{size}" for name in ("load_column_scale", "load_row_scale") for size in range(2)),
     *(f"multiply_{size}" for size in range(8)),
     *(f"{name}_{size}" for name in ("scale", "store") for size in range(4)),
+    "store_latency",
 )
 """What is to be known of a nest: loops, levels (-1: there is no such operand), places, and cycles by size of tile. Of
 sizes the index is rows · 2 + depth (columns · 2 + depth for weights, rows · 4 + columns · 2 + depth for products,
@@ -45,7 +46,7 @@ GROUPED, SCALED, LOADS_TABLES, KEEPS_RESULTS, USED_BY_TABLES = range(20, 25)
 ARRAY_LATENCY, SCALE_LATENCY, LOAD_LATENCY, START = range(25, 29)
 INPUT_SHARES, WEIGHT_SHARES, RESULT_SHARES = range(29, 32)
 LOAD_INPUT, MAKE_TABLE, LOAD_WEIGHT, LOAD_COLUMN_SCALE, LOAD_ROW_SCALE = 32, 36, 40, 44, 46
-MULTIPLY, SCALE, STORE = 48, 56, 60
+MULTIPLY, SCALE, STORE, STORE_LATENCY = 48, 56, 60, 64
 # Rings: the first levels and places are in this order, but for sums and results, which have no level of their own.
 INPUTS, TABLES, WEIGHTS, SUMS, RESULTS, COLUMN_SCALES, ROW_SCALES = range(7)
 RINGS = 7
@@ -146,9 +147,11 @@ def _delay(nest, state, lengths, store, cycles):  # type: ignore[no-untyped-def]
     ring = RESULTS if nest[GROUPED] else SUMS
     while cycles > 0:
         end = state[ENDS + store]
-        for entry in (STORER, NEXT_FREE + ring, LATER_FREE + ring):
-            if state[entry] == end:
-                state[entry] = end + cycles
+        if state[STORER] == end:
+            state[STORER] = end + cycles
+        for entry in (NEXT_FREE + ring, LATER_FREE + ring):
+            if state[entry] == end + nest[STORE_LATENCY]:
+                state[entry] += cycles
         state[ENDS + store] = end + cycles
         store += 1
         if store == STORES or lengths[LEFT + store] == 0:
@@ -379,7 +382,7 @@ def _finish(nest, state, lengths, row, column):  # type: ignore[no-untyped-def]
     elif nest[GROUPED]:
         ready = state[SCALEDONE]
     ended = _store(nest, state, lengths, ready, nest[STORE + 2 * row + column])
-    _give(nest, state, lengths, RESULTS if nest[GROUPED] else SUMS, ended)
+    _give(nest, state, lengths, RESULTS if nest[GROUPED] else SUMS, ended + nest[STORE_LATENCY])
 
 
 @_compiled(float64(VECTOR, VECTOR, VECTOR, float64, float64))
@@ -497,7 +500,7 @@ def _nest_times(nests):  # type: ignore[no-untyped-def]
             done += _skip(whole, past[6], past[7], done, count)
         times[point, 0] = state[FIRST]
         times[point, 1] = state[MULTIPLIED] - nest[ARRAY_LATENCY]
-        end = max(state[STORER], state[MULTIPLIED], state[SCALEDONE], state[FRONT])
+        end = max(state[STORER] + nest[STORE_LATENCY], state[MULTIPLIED], state[SCALEDONE], state[FRONT])
         times[point, 2] = end
     return times
 

@@ -114,10 +114,12 @@ class Costs:
                 return 0, _transfer(region), self.memory.latency_cycles, 1
             case Store() if instruction.space == "memory":
                 region = instruction.writes(dispatched.addresses)[0]
-                return 0, _transfer(region), 0, 2 if instruction.mode == "accumulate" else 1
+                latency = self.machine.buffers.store_pipeline_cycles
+                return 0, _transfer(region), latency, 2 if instruction.mode == "accumulate" else 1
             case Store():
                 size_bytes = instruction.writes(dispatched.addresses)[0].size_bytes
-                return -(-size_bytes // self.machine.buffers.move_bytes), None, 0, 1
+                latency = self.machine.buffers.store_pipeline_cycles
+                return -(-size_bytes // self.machine.buffers.move_bytes), None, latency, 1
             case LutGen():
                 rate = self.unit.tables_per_cycle if isinstance(self.unit, LutArray) else 1
                 return instruction.rows * -(-instruction.groups // rate), None, self.unit.pipeline_cycles, 1

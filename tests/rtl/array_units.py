@@ -27,7 +27,7 @@ def small_configuration(
 
 
 class ArrayWithEngine(wiring.Component):  # type: ignore[misc]
-    """The ports of the array engine but for the array's, and those of a table engine, if there is one, below `table`."""
+    """The ports of the array engine but for the array's, and below `table` those of a table engine, if there is one."""
 
     def __init__(self, configuration: Configuration, table: TableEngine | None = None) -> None:
         self.array = (LutArray if configuration.looks_up_tables else MacArray)(configuration)

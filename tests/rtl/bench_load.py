@@ -16,7 +16,7 @@ import cocotb
 from cocotb import start_soon
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
-from load_agents import BAD, BUS, GIVEN, MEMORY_BYTES, hesitating_memory, set_up
+from load_agents import BAD, BUS, GIVEN, MEMORY_BYTES, FixedLatencyMemory, hesitating_memory, set_up
 from stream_agents import StreamEnd, feed
 
 ADDRESSES = 1 << 48
@@ -175,49 +175,35 @@ async def commands_of_all_shapes(dut: HierarchyObject, hesitating: float, rate: 
 @cocotb.test()
 async def errors_are_said_once_and_nothing_is_written_outside(dut: HierarchyObject) -> None:
     pads = await executing(dut, hesitating_memory(dut, 0.2))
-    for _ in range(60):
-        load = some_load(fitting=random.random() < 0.3, good=random.random() < 0.7)
+    loads = [some_load(fitting=random.random() < 0.3, good=random.random() < 0.7) for _ in range(60)]
+    # One that would come around to the beginning.
+    for load in (*loads, Load(1, 0, ADDRESSES - 9, 1, 20 * BUS, 0), some_load()):
         await with_timeout(pads.run([load]), 100_000, "ns")
 
 
-class FixedLatencyMemory:
-    """A memory that answers a burst a fixed time after it was asked, a beat a cycle, one burst after the other."""
-
-    def __init__(self, dut: HierarchyObject, latency_cycles: int) -> None:
-        self.dut, self.latency_cycles = dut, latency_cycles
-        self.content = random.randbytes(MEMORY_BYTES)
-        self.asked_at: list[int] = []
-        self.beat_at: list[int] = []
-        self._beats: deque[tuple[int, int, int, bool]] = deque()
-
-    def read(self, address: int, length: int) -> bytes:
-        """Its bytes."""
-        return self.content[address : address + length]
-
-    async def serve(self) -> None:
-        """Run forever beside a test."""
-        dut, cycle = self.dut, 0
-        dut.m_axi__arready.value = 1
-        dut.m_axi__rresp.value = dut.m_axi__rvalid.value = 0
-        while True:
-            await FallingEdge(dut.clk)
-            cycle += 1
-            if dut.m_axi__arvalid.value:
-                self.asked_at.append(cycle)
-                address, beats = int(dut.m_axi__araddr.value), int(dut.m_axi__arlen.value) + 1
-                for beat in range(beats):
-                    at = (address + beat * BUS) % MEMORY_BYTES
-                    self._beats.append((cycle + self.latency_cycles, int(dut.m_axi__arid.value), at, beat == beats - 1))
-            if dut.m_axi__rvalid.value and dut.m_axi__rready.value:
-                self.beat_at.append(cycle)
-                self._beats.popleft()
+@cocotb.test()
+async def a_reset_in_the_middle_leaves_an_engine_that_works(dut: HierarchyObject) -> None:
+    pads = await executing(dut, hesitating_memory(dut, 0.3))
+    for _ in range(20):
+        loads = [some_load() for _ in range(10)]
+        pads.commands.extend(loads)
+        feeding = start_soon(feed(StreamEnd(dut, "command"), [load.payload for load in loads]))
+        for _ in range(random.randrange(1, 200)):
             await RisingEdge(dut.clk)
-            due = bool(self._beats) and self._beats[0][0] <= cycle + 1
-            dut.m_axi__rvalid.value = due
-            if due:
-                _, number, at, last = self._beats[0]
-                dut.m_axi__rid.value, dut.m_axi__rlast.value = number, last
-                dut.m_axi__rdata.value = int.from_bytes(self.read(at, BUS), "little")
+        dut.engine_reset.value = dut.stop.value = 1
+        await RisingEdge(dut.clk)
+        feeding.cancel()
+        await RisingEdge(dut.clk)
+        dut.command__valid.value = 0
+        while not dut.quiet.value:
+            await FallingEdge(dut.clk)
+        await RisingEdge(dut.clk)
+        dut.engine_reset.value = dut.stop.value = 0
+        # What was on its way may have been written or not.
+        pads.wanted = [bytearray(found) for found in pads.found]
+        pads.commands.clear()
+        pads.errors.clear()
+        await with_timeout(pads.run([some_load() for _ in range(3)]), 100_000, "ns")
 
 
 async def time_loads(dut: HierarchyObject, loads: list[Load]) -> tuple[Scratchpads, FixedLatencyMemory]:

@@ -9,11 +9,20 @@ from typing import Any
 
 from cocotb import start_soon
 from cocotb.handle import HierarchyObject
-from cocotb.triggers import FallingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 from cocotbext.axi import AxiBus, AxiRam
 from stream_agents import StreamEnd, obeys_stream_rules, parameters, start_clock
 
-__all__ = ["BAD", "BUS", "GIVEN", "MEMORY_BYTES", "hesitating_memory", "obeys_channel_rules", "set_up"]
+__all__ = [
+    "BAD",
+    "BUS",
+    "GIVEN",
+    "MEMORY_BYTES",
+    "FixedLatencyMemory",
+    "hesitating_memory",
+    "obeys_channel_rules",
+    "set_up",
+]
 
 MEMORY_BYTES = 1 << 14
 GIVEN = parameters()
@@ -52,6 +61,46 @@ def hesitating_memory(dut: HierarchyObject, probability: float) -> Any:
             pauses = (random.random() < probability for _ in itertools.count())
             getattr(interface, f"{channel}_channel").set_pause_generator(pauses)
     return memory
+
+
+class FixedLatencyMemory:
+    """A memory that answers a burst a fixed time after it was asked, a beat a cycle, one burst after the other."""
+
+    def __init__(self, dut: HierarchyObject, latency_cycles: int) -> None:
+        self.dut, self.latency_cycles = dut, latency_cycles
+        self.content = random.randbytes(MEMORY_BYTES)
+        self.asked_at: list[int] = []
+        self.beat_at: list[int] = []
+        self._beats: deque[tuple[int, int, int, bool]] = deque()
+
+    def read(self, address: int, length: int) -> bytes:
+        """Its bytes."""
+        return self.content[address : address + length]
+
+    async def serve(self) -> None:
+        """Run forever beside a test."""
+        dut, cycle = self.dut, 0
+        dut.m_axi__arready.value = 1
+        dut.m_axi__rresp.value = dut.m_axi__rvalid.value = 0
+        while True:
+            await FallingEdge(dut.clk)
+            cycle += 1
+            if dut.m_axi__arvalid.value:
+                self.asked_at.append(cycle)
+                address, beats = int(dut.m_axi__araddr.value), int(dut.m_axi__arlen.value) + 1
+                for beat in range(beats):
+                    at = (address + beat * BUS) % MEMORY_BYTES
+                    self._beats.append((cycle + self.latency_cycles, int(dut.m_axi__arid.value), at, beat == beats - 1))
+            if dut.m_axi__rvalid.value and dut.m_axi__rready.value:
+                self.beat_at.append(cycle)
+                self._beats.popleft()
+            await RisingEdge(dut.clk)
+            due = bool(self._beats) and self._beats[0][0] <= cycle + 1
+            dut.m_axi__rvalid.value = due
+            if due:
+                _, number, at, last = self._beats[0]
+                dut.m_axi__rid.value, dut.m_axi__rlast.value = number, last
+                dut.m_axi__rdata.value = int.from_bytes(self.read(at, BUS), "little")
 
 
 async def obeys_channel_rules(dut: HierarchyObject) -> None:

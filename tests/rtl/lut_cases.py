@@ -26,9 +26,9 @@ class Block:
 
 
 def random_block(configuration: Configuration, most_groups: int = 5) -> Block:
-    """A block of random tables or extreme ones, of random weights, of any type that the array multiplies."""
+    """A block of random tables or extreme ones, of random weights, of any type that the array could multiply."""
     unit, entries = configuration.unit, configuration.table_entries
-    weight = WEIGHT_TYPES[random.choice(configuration.weight_types)]
+    weight = random.choice(_weight_types(configuration))
     groups = random.randint(1, most_groups)
     generator = np.random.default_rng(random.getrandbits(32))
     if random.random() < 0.5:
@@ -41,6 +41,12 @@ def random_block(configuration: Configuration, most_groups: int = 5) -> Block:
     shape = (1, groups, weight.bits * configuration.plane_bytes)
     packed = generator.integers(0, 256, shape, np.uint8) if fill is None else np.full(shape, fill, np.uint8)
     return _block(configuration, tables, packed, weight)
+
+
+def _weight_types(configuration: Configuration) -> list[WeightType]:
+    """The types that there are, and odd ones of several planes, which steps can be of too."""
+    odd = [WeightType(f"odd{bits}", bits, "odd") for bits in range(2, configuration.weight_bits + 1)]
+    return [*(WEIGHT_TYPES[name] for name in configuration.weight_types), *odd]
 
 
 def largest_block(configuration: Configuration, groups: int, sign: int) -> Block:

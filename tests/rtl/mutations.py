@@ -1,7 +1,7 @@
 """Faults planted in generated Verilog: all of them in one design, in which the input `mutant` says which one is active.
 
 A fault changes one line: an operator, a condition, a constant, a bit. Number 0 is none of them, so that one build
-serves the design and all its mutants. What a fault is planted into is what Amaranth writes: one operation an assignment, one
+serves the design and all its mutants. It is planted into what Amaranth writes: one operation an assignment, one
 statement a line. Who finds the faults is the subject of `mutation_targets`.
 """
 

@@ -7,4 +7,4 @@ from load_path import MemoryPath, path_parameters
 
 
 def test_loads_put_every_byte_where_it_belongs_whatever_the_memory_does() -> None:
-    assert len(run_cocotb(MemoryPath(), "bench_load", parameters=path_parameters())) == 12
+    assert len(run_cocotb(MemoryPath(), "bench_load", parameters=path_parameters())) == 13

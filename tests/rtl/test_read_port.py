@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from amaranth.lib import data
+from amaranth.sim import Simulator, SimulatorContext
 from compiled import Stream, compile_component
 
 from isa.decoder import DECODER
@@ -122,6 +123,34 @@ def test_a_reset_in_the_middle_of_a_row_leaves_nothing_of_it() -> None:
                 a for a, _ in expected
             ]
             assert len(bursts.payloads) == len(expected)
+
+
+def test_clients_take_turns_and_an_offer_stands_until_it_is_taken() -> None:
+    port, seen = ReadPort(bus_bytes=BUS, clients=3, outstanding=32), list[int]()
+
+    async def bench(context: SimulatorContext) -> None:
+        clients, memory = port.clients, port.memory
+        for number, client in enumerate(clients):
+            context.set(client.request.payload.address, 0x1000 * number)
+        context.set(clients[2].request.valid, 1)
+        await context.tick()
+        context.set(clients[0].request.valid, 1)
+        context.set(clients[1].request.valid, 1)
+        for _ in range(3):
+            assert context.get(memory.arvalid)
+            assert context.get(memory.araddr) == 0x2000
+            await context.tick()
+        context.set(memory.arready, 1)
+        for _ in range(7):
+            seen.append(context.get(memory.arid))
+            assert context.get(memory.araddr) == 0x1000 * seen[-1]
+            await context.tick()
+
+    simulator = Simulator(port)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [2, 0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

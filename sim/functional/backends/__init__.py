@@ -15,6 +15,7 @@ from sim.functional.backends.lmul import LMUL_BACKENDS
 from sim.functional.backends.lut import LUT_BACKENDS
 from sim.functional.backends.lut_ternary import LUT_TERNARY_BACKENDS
 from sim.functional.backends.packed import PACKED_BACKENDS
+from sim.functional.backends.rtl import RTL_BACKENDS
 from sim.functional.backends.shift_add import SHIFT_ADD_BACKENDS
 from sim.functional.backends.tl import TL_BACKENDS
 from sim.functional.backends.tmac import TMAC_BACKENDS
@@ -35,6 +36,7 @@ _ALGORITHMS = (
     *SHIFT_ADD_BACKENDS,
     *LMUL_BACKENDS,
     *ISA_BACKENDS,
+    *RTL_BACKENDS,
 )
 # `NAME:kernel` is what the registers of the real kernel leave; other names with a colon are emulated where they stand.
 # Registers of 32 bits leave what the result itself holds.

@@ -21,13 +21,15 @@ from sim.timing.units import BitSerialArray, LutArray, MacArray
 require_amaranth()
 
 from rtl.configuration import Configuration, UnsupportedConfiguration  # noqa: E402
-from rtl.driver import MemoryTiming  # noqa: E402
+from rtl.driver import Device, MemoryTiming  # noqa: E402
 from rtl.engines.scale import DIVIDE_CYCLES  # noqa: E402
 
 __all__ = ["Hardware", "hardware_of"]
 
 # From a command that the load engine accepts to the first address at the memory port, and from the last beat to tokens.
 OVERHEAD_CYCLES = 3
+# From a store command until its first word is at the memory port, and from its last until the memory has answered.
+STORE_CYCLES = 6
 _WIDEST_BUS_BYTES = 128
 _BIT_SERIAL_WEIGHT_BITS = 8
 
@@ -52,6 +54,16 @@ class Hardware:
     memory: MemoryTiming
     machine: Machine
     changed: Mapping[str, tuple[Any, Any]]
+
+    def device(self) -> Device:
+        """The unit in simulation, with its memory; it is built if it is not in the cache, which takes some minutes.
+
+        Raises
+        ------
+        InputError
+            If a tool for it is missing.
+        """
+        return Device.of(self.configuration, self.memory)
 
 
 def hardware_of(machine: Machine, weight_bits: int = _BIT_SERIAL_WEIGHT_BITS) -> Hardware:
@@ -97,6 +109,7 @@ def _as_built(machine: Machine) -> dict[str, Any]:
         "cores": 1,
         "buffers.port_bytes": None,
         "buffers.move_bytes": bus,
+        "buffers.store_pipeline_cycles": STORE_CYCLES,
         "vector.divide_cycles": DIVIDE_CYCLES,
         "dram.model": "banks",
         "dram.channels": 1,
