@@ -61,12 +61,12 @@ class Top(wiring.Component):
         wiring.connect(m, core.memory, guard.inside)
         wiring.connect(m, guard.outside, wiring.flipped(self.memory))
 
-        source = Signal(range(len(SOURCES)))
+        source, position = Signal(range(len(SOURCES))), Signal.like(core.position)
         error = Signal(ErrorCode)
         m.d.comb += [
             core.program_address.eq(control.program_address),
             core.program_words.eq(control.program_words),
-            control.position.eq(core.position),
+            control.position.eq(position),
             control.error.eq(error),
             control.error_source.eq(source),
             *self._counts(control, core),
@@ -79,7 +79,12 @@ class Top(wiring.Component):
                 m.d.comb += [control.running.eq(1), core.start.eq(1)]
                 m.next = "run"
             with m.State("run"):
-                m.d.comb += [control.running.eq(1), control.finished.eq(core.finished)]
+                m.d.sync += position.eq(core.position)
+                m.d.comb += [
+                    control.running.eq(1),
+                    control.finished.eq(core.finished),
+                    control.position.eq(core.position),
+                ]
                 failed = core.error != ErrorCode.NONE
                 with m.If(control.stop | failed):
                     m.d.sync += [

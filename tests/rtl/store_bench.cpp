@@ -189,7 +189,8 @@ extern "C" int64_t run(Run* given) {
                 std::memcpy(&request, &top->read___05Frequest___05Fpayload, 8);
                 reads.push_back({request & ((uint64_t(1) << 48) - 1), unsigned(request >> 48) + 1});
                 broken += reads.back().beats != 1 || reads.back().address % bus;
-                read_due = cycle + 1 + r.latency;
+                // Reads overtake writes that have no answer yet.
+                read_due = cycle + 1 + int64_t(random() % uint64_t(r.latency + 1)) / 4;
             }
         }
         top->clk = 1;

@@ -15,6 +15,7 @@ from scale_library import CONFIGURATION, Trace, run
 from isa.instructions import Scale
 from rtl.configuration import UnsupportedConfiguration
 from rtl.engines.scale import LATENCY_CYCLES, ScaleEngine
+from rtl.engines.scale_lanes import ScaleLanes
 from rtl.errors import ErrorCode
 from rtl.floats import DIVIDE_CYCLES
 
@@ -193,3 +194,8 @@ def test_a_reset_at_any_time_leaves_a_working_engine(rule: str) -> None:
 def test_a_pipeline_that_is_too_short_is_refused() -> None:
     with pytest.raises(UnsupportedConfiguration, match="scale_pipeline_cycles"):
         ScaleEngine(replace(CONFIGURATION, scale_pipeline_cycles=LATENCY_CYCLES - 1))
+
+
+def test_no_lanes_are_refused() -> None:
+    with pytest.raises(ValueError, match="lanes is 0"):
+        ScaleLanes(lanes=0)

@@ -88,7 +88,7 @@ def contents(element: str, seed: int) -> dict[Space, Any]:
         accumulators[::13] = np.resize(np.array(corners, np.float32), len(accumulators[::13]))
     else:
         shifted = random.integers(-(1 << 31), 1 << 31, count) >> random.integers(0, 31, count)
-        accumulators = shifted.astype(np.int32)  # type: ignore[assignment]
+        accumulators = shifted.astype(np.int32)
     small = {space: random.integers(0, 0x3C, SIZES[space]).astype(np.uint8) for space in SPACES[:2]}
     tables = random.integers(0, 256, SIZES["table"]).astype(np.uint8)
     return {**small, "accumulator": accumulators.view(np.uint8).copy(), "table": tables}
@@ -96,7 +96,7 @@ def contents(element: str, seed: int) -> dict[Space, Any]:
 
 def check(placed: list[Command], seed: int, given: dict[Space, Any] | None = None, **how: Any) -> Trace:
     """Memory and activations are what the instructions make of them, one after the other."""
-    element = placed[0].instruction.element  # type: ignore[attr-defined]
+    element = placed[0].instruction.element
     spaces = contents(element, seed) if given is None else given
     golden = GoldenStorage({name: value.copy() for name, value in spaces.items()})
     for item in placed:
@@ -130,14 +130,20 @@ def test_rows_are_converted_and_written(
 @settings(max_examples=80, deadline=None)
 @given(adding(), st.integers(0, 1 << 32), paces, st.sampled_from([0, 3, 40]))
 def test_rows_are_added_to_what_is_there(placed: list[Command], seed: int, stall: float, latency_cycles: int) -> None:
-    spaces = contents(placed[0].instruction.element, seed)  # type: ignore[attr-defined]
+    spaces = contents(placed[0].instruction.element, seed)
     random = np.random.default_rng(seed)
     # So small that no sum of halves is infinite.
     words = random.integers(-2000, 2000, SIZES["accumulator"] // 4)
-    floats = placed[0].instruction.element == "fp32"  # type: ignore[attr-defined]
+    floats = placed[0].instruction.element == "fp32"
     spaces["accumulator"] = words.astype(np.float32 if floats else np.int32).view(np.uint8)
     spaces["table"] = random.integers(-2000, 2000, SIZES["table"] // 2).astype(np.int16).view(np.uint8)
     check(placed, seed, spaces, stall=stall, latency_cycles=latency_cycles)
+
+
+def test_rows_are_added_to_what_stores_before_have_written() -> None:
+    for first in ("overwrite", "accumulate"):
+        placed = [store(2, 3, mode=mode, source=8) for mode in (first, "accumulate", "accumulate")]
+        check(placed, 12, latency_cycles=60)
 
 
 @pytest.mark.parametrize("element", ELEMENTS)
