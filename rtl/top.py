@@ -8,7 +8,7 @@ What a program does is the business of `rtl.core`; here is how one is started, s
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -56,7 +56,10 @@ class Top(wiring.Component):
         )
         held = Signal(init=1)
         core = Core(configuration)
-        m.submodules.core = ResetInserter(held)(core)
+        # A reset from outside holds the core too, from the next cycle on; it is nobody's input within.
+        m.domains.core = ClockDomain(local=True)
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(held)]
+        m.submodules.core = DomainRenamer("core")(core)
         wiring.connect(m, wiring.flipped(self.control), control.bus)
         wiring.connect(m, core.memory, guard.inside)
         wiring.connect(m, guard.outside, wiring.flipped(self.memory))
