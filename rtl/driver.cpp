@@ -2,9 +2,11 @@
 // bitloom_wait simulates many cycles; what registers mean is known on the other side of it (rtl/driver.py).
 //
 // Memory: bursts are answered in the order in which they were asked for, reads a latency after their address came. Reads
-// and writes share one data bus, which serves a burst of each in turn, and carries a beat every so many cycles, a
-// rational number. Who cannot go on in the middle of a burst leaves the bus to the other.
+// and writes share one data bus, which serves bursts of each in turn, for about 64 cycles, and carries a beat every so
+// many cycles, a rational number. What was read is then on its way for the latency. Who cannot go on in the middle of a burst leaves the
+// bus to the other.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -30,6 +32,7 @@ constexpr uint64_t BOUNDARY_BYTES = 4096;  // which no burst of AXI crosses
 constexpr unsigned OKAY = 0, SLVERR = 2, INCREMENTING = 1;
 constexpr uint64_t ANSWER_CYCLES = 1 << 16;  // after which the control port is taken for dead
 constexpr uint64_t POLL_CYCLES = 32;
+constexpr uint64_t TURN_CYCLES = 64;  // for about so long reads or writes have the bus while the others wait
 
 struct Burst {
     uint64_t address, due;
@@ -37,6 +40,7 @@ struct Burst {
     bool failed;
 };
 
+template <unsigned DEPTH>
 class Queue {
   public:
     bool empty() const { return first_ == next_; }
@@ -46,7 +50,6 @@ class Queue {
     void pop() { ++first_; }
 
   private:
-    static constexpr unsigned DEPTH = 256;
     Burst bursts_[DEPTH];
     unsigned first_ = 0, next_ = 0;
 };
@@ -87,9 +90,10 @@ class Memory {
             MEMORY(bresp) = answers_.front().failed ? SLVERR : OKAY;
             MEMORY(bvalid) = 1;
         }
-        const bool reads = !MEMORY(rvalid) && !reads_.empty() && reads_.front().due <= now_ && !hesitates(3);
+        const bool reads = !reads_.empty() && !coming_.full();
         const bool writes = !writes_.empty() && MEMORY(wvalid) && !answers_.full() && !hesitates(4);
         use_bus(top, reads, writes);
+        if (!MEMORY(rvalid) && !coming_.empty() && coming_.front().due <= now_ && !hesitates(3)) present_read(top);
     }
 
     // What was agreed upon in this cycle, whose outputs have settled; inputs stay as they are until after the edge.
@@ -99,7 +103,7 @@ class Memory {
         if (MEMORY(wready) && MEMORY(wvalid)) take_write(top);
         if (MEMORY(arvalid) && MEMORY(arready)) {
             check(MEMORY(araddr), MEMORY(arlen), MEMORY(arsize), MEMORY(arburst));
-            reads_.push({MEMORY(araddr), due(timing_.read_latency), MEMORY(arlen) + 1u, MEMORY(arid), false});
+            reads_.push({MEMORY(araddr), 0, MEMORY(arlen) + 1u, MEMORY(arid), false});
         }
         if (MEMORY(awvalid) && MEMORY(awready)) {
             check(MEMORY(awaddr), MEMORY(awlen), MEMORY(awsize), MEMORY(awburst));
@@ -117,30 +121,36 @@ class Memory {
             return;
         }
         credit_ -= timing_.bus_cycles;
-        if (writes && (write_turn_ || !reads)) {
-            write_turn_ = writes_.front().beats > 1;
+        const bool write = writes && (write_turn_ || !reads);
+        if (write != write_turn_) turn_began_ = now_;
+        write_turn_ = write;
+        const unsigned beats = write ? writes_.front().beats : reads_.front().beats;
+        if (beats == 1 && now_ - turn_began_ >= TURN_CYCLES / 2) write_turn_ = !write, turn_began_ = now_;
+        if (write) {
             MEMORY(wready) = 1;
         } else {
-            write_turn_ = reads_.front().beats == 1;
-            present_read(top);
+            Burst& burst = reads_.front();
+            last_due_ = std::max(last_due_, due(timing_.read_latency - 1));
+            coming_.push({burst.address, last_due_, burst.beats, burst.id, false});
+            burst.address += BUS_BYTES;
+            if (--burst.beats == 0) reads_.pop();
         }
     }
 
     void present_read(Vtop& top) {
-        Burst& burst = reads_.front();
-        const bool failed = burst.address >= size_bytes_ || faulty(burst.address);
-        if (!failed && size_bytes_ - burst.address >= BUS_BYTES) {
-            std::memcpy(&MEMORY(rdata), bytes_ + burst.address, BUS_BYTES);
+        const Burst& beat = coming_.front();
+        const bool failed = beat.address >= size_bytes_ || faulty(beat.address);
+        if (!failed && size_bytes_ - beat.address >= BUS_BYTES) {
+            std::memcpy(&MEMORY(rdata), bytes_ + beat.address, BUS_BYTES);
         } else {
             std::memset(&MEMORY(rdata), 0, BUS_BYTES);
-            if (!failed) std::memcpy(&MEMORY(rdata), bytes_ + burst.address, size_bytes_ - burst.address);
+            if (!failed) std::memcpy(&MEMORY(rdata), bytes_ + beat.address, size_bytes_ - beat.address);
         }
-        MEMORY(rid) = burst.id;
+        MEMORY(rid) = beat.id;
         MEMORY(rresp) = failed ? SLVERR : OKAY;
-        MEMORY(rlast) = burst.beats == 1;
+        MEMORY(rlast) = beat.beats == 1;
         MEMORY(rvalid) = 1;
-        burst.address += BUS_BYTES;
-        if (--burst.beats == 0) reads_.pop();
+        coming_.pop();
     }
 
     void take_write(const Vtop& top) {
@@ -183,8 +193,9 @@ class Memory {
     Timing timing_;
     Random random_;
     uint8_t* bytes_ = nullptr;
-    uint64_t size_bytes_ = 0, now_ = 0, credit_ = 0;
-    Queue reads_, writes_, answers_;
+    uint64_t size_bytes_ = 0, now_ = 0, credit_ = 0, last_due_ = 0, turn_began_ = 0;
+    Queue<256> reads_, writes_, answers_;  // bursts
+    Queue<1 << 14> coming_;                // beats that have had the bus and are on their way
     bool read_taken_ = false, answer_taken_ = false, write_turn_ = false;
     const char* violation_ = nullptr;
 };

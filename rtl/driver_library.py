@@ -44,12 +44,14 @@ class _Timing(ctypes.Structure):
 class MemoryTiming:
     """When the memory answers.
 
-    Reads and writes share a data bus that serves a burst of each in turn. Answers come in the order of the questions.
+    Reads and writes share a data bus that serves bursts of each in turn, for about 64 cycles. Answers come in the order
+    of the questions.
 
     Parameters
     ----------
     read_latency_cycles : int
-        From the address of a burst to its first beat, at least 1.
+        From the address of a burst to its first beat where the bus is free, at least 1; a beat has the bus when its
+        latency begins.
     write_latency_cycles : int
         From the last beat of a burst to its answer, at least 1.
     cycles_per_beat : Fraction
