@@ -15,6 +15,14 @@ settings.register_profile("bitloom", deadline=None, print_blob=True)
 settings.load_profile("bitloom")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What runs on the backend `rtl` needs its simulation, which takes minutes to build."""
+    parameters = getattr(item, "callspec", None)
+    values = parameters.params.values() if parameters else ()
+    if any(getattr(value, "name", value) == "rtl" for value in values if not isinstance(value, type)):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     """Recorded data: see its README."""

@@ -8,7 +8,7 @@ import pandas as pd
 import typer
 
 from isa import InputError
-from sim.cli.output import JsonOption, print_json, print_table, print_text, progress_bar
+from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.cli.shapes import (
     ActivationFormatOption,
     BatchOption,
@@ -29,6 +29,9 @@ from workloads import Trace, load_model_architecture, shape_only_trace
 
 __all__ = ["fidelity_command"]
 
+RTL_MEDIAN_LIMIT, RTL_WORST_LIMIT = 0.01, 0.03
+"""What the median and the worst difference of cycles between event model and RTL may be."""
+
 _MOST_SAMPLES = 100_000
 # Model, prefill tokens, decode steps and weight format of the layers that are compared by default.
 _MODELS = (("tern-18m", 64, 2, None), ("llama-2-7b", 128, 1, "int4"), ("bitnet-2b4t", 128, 1, None))
@@ -44,6 +47,7 @@ def fidelity_command(
         typer.Option(min=0, max=_MOST_SAMPLES, help="Random pairs of product and machine [default: 200]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random pairs.")] = 0,
+    rtl: Annotated[bool, typer.Option("--rtl", help="Hold the event model against the RTL instead.")] = False,
     trace: TraceOption = None,
     model: ModelOption = None,
     prefill: PrefillOption = None,
@@ -60,8 +64,16 @@ def fidelity_command(
     Without --trace and --model: random products on random machines, and all layers of tern-18m, Llama-2-7B (int4) and
     BitNet 2B4T on the machines. Exit code 1: the median is over 2 %, or the worst over 10 %.
 
+    With --rtl: random programs (100 by default) and the products of a token of tern-18m, on the event model and on the
+    hardware of the backend `rtl`. Exit code 1: the median is over 1 %, or the worst over 3 %.
+
     Example: `bitloom fidelity --machine lut-m2n64k4 --model llama-2-7b --prefill 512 --decode 1`
     """
+    if rtl:
+        if machine or trace or model:
+            raise InputError("command line", "--rtl", "--machine, --trace or --model", "none of them with it")
+        _against_rtl(100 if samples is None else samples, seed, as_json)
+        return
     machines = load_machines(machine or list(shipped_machines()))
     shapes = Shapes(prefill, decode, context, batch, weight_format, activation_format, kv_format)
     if trace is None and model is None:
@@ -76,6 +88,34 @@ def fidelity_command(
         say_what_leaves(machines, workload)
         tables = [_of_trace(machines, workload)]
     _report(pd.concat([table for table in tables if len(table)], ignore_index=True), as_json)
+
+
+def _against_rtl(samples: int, seed: int, as_json: bool) -> None:
+    """Print how far the event model is from the hardware, and end with 1 if that is too far."""
+    from sim.evaluation.hardware_runs import compare_with_hardware, projections_of_a_token, random_runs
+    from sim.functional.backends.rtl import rtl_unit
+
+    with messages().status("building the simulation of the hardware"):
+        unit = rtl_unit()
+    token = list(projections_of_a_token(unit.hardware, load_model_architecture(_MODELS[0][0])))
+    with progress_bar("programs", samples + len(token)) as advance:
+        runs = [*random_runs(unit.hardware, samples, seed), *token]
+        table = compare_with_hardware(unit.hardware, unit.of_several, runs, advance)
+    deviation, equal = table["error"].abs(), int(table["equal"].sum())
+    median, worst = float(deviation.median()), float(deviation.max())
+    outside = table[deviation > RTL_WORST_LIMIT].to_dict("records")
+    if as_json:
+        document = {"median_error": median, "worst_error": worst, "samples": len(table), "equal": equal}
+        print_json(document | {"outside": outside})
+    else:
+        print_text(
+            f"{len(table)} programs, {equal} with equal memory; event model against RTL: median error {median:.2%}, "
+            f"worst {worst:.2%}"
+        )
+        for row in outside:
+            print_text(f"  {row['name']}: event {row['event_cycles']:,}, RTL {row['rtl_cycles']:,} cycles")
+    if equal < len(table) or median > RTL_MEDIAN_LIMIT or worst > RTL_WORST_LIMIT:
+        raise typer.Exit(1)
 
 
 def _of_random_pairs(samples: int, seed: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sim.cli.output import JsonOption, print_json, print_table, print_text, progress_bar
+from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.functional import Sampler, backend_named, generate, load_model, measure_perplexity
 from sim.study.run import text_of
 from workloads.catalog import tokenizer_of
@@ -68,9 +68,12 @@ def generate_command(
     )
     tokenizer = tokenizer_of(model)
     prompt_ids = [tokenizer.encode(text) for text in prompt]
+    if golden.backend == "rtl":
+        _build_hardware()
     with progress_bar("generating", tokens) as advance:
         generation = generate(golden, prompt_ids, tokens, sampler, progress=lambda: advance(1))
     texts = [text_of(tokenizer, ids, new) for ids, new in zip(prompt_ids, generation.token_ids, strict=True)]
+    hardware = _hardware_figures(max(map(len, generation.token_ids))) if golden.backend == "rtl" else {}
     if as_json:
         document = {
             "text": texts[0],
@@ -84,11 +87,50 @@ def generate_command(
                 {"prompt": text, "text": whole, "token_ids": list(new)}
                 for text, whole, new in zip(prompt, texts, generation.token_ids, strict=True)
             ],
+            **({"hardware": hardware} if hardware else {}),
         }
         print_json(document)
         return
     for text in texts:
         print_text(text)
+    if hardware:
+        _say(hardware)
+
+
+def _say(figures: dict[str, Any]) -> None:
+    messages().print(
+        f"{figures['machine']} in RTL: {figures['accumulators']:,} accumulators equal; "
+        f"{figures['cycles_per_token']:,.0f} cycles and {figures['simulation_seconds_per_token']:.2f} s a token, "
+        f"{figures['simulated_cycles_per_second']:,.0f} cycles simulated a second",
+        highlight=False,
+    )
+
+
+def _build_hardware() -> None:
+    from sim.functional.backends.rtl import rtl_unit
+
+    with messages().status("building the simulation of the hardware"):
+        rtl_unit()
+
+
+def _hardware_figures(tokens: int) -> dict[str, Any]:
+    """What the hardware has done; the first token comes of the prompt, the others of products of one token."""
+    from sim.functional.backends.rtl import rtl_unit
+
+    unit = rtl_unit()
+    decode, prefill = unit.spent
+    cycles, seconds = decode.counters.cycles, decode.seconds
+    all_cycles, all_seconds = cycles + prefill.counters.cycles, seconds + prefill.seconds
+    steps = max(1, tokens - 1)
+    return {
+        "machine": unit.hardware.machine.name,
+        "accumulators": unit.accumulators,
+        "programs": decode.programs + prefill.programs,
+        "cycles": all_cycles,
+        "cycles_per_token": cycles / steps,
+        "simulation_seconds_per_token": seconds / steps,
+        "simulated_cycles_per_second": all_cycles / all_seconds if all_seconds else 0.0,
+    }
 
 
 def perplexity_command(

@@ -12,6 +12,7 @@ import rtl
 from isa.manual import manual
 from rtl.toolchain import require_amaranth
 from sim.cli.benchmarks import bench_command
+from sim.cli.fidelity import RTL_MEDIAN_LIMIT, RTL_WORST_LIMIT
 from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.timing import load_machine
 from workloads.files import whole_folder
@@ -32,9 +33,6 @@ app = typer.Typer(
 
 TOP = "bitloom"
 """Name of the outermost module."""
-
-MEDIAN_LIMIT, WORST_LIMIT = 0.01, 0.03
-"""What the median and the worst difference of cycles between event model and hardware may be."""
 
 MachineOption = Annotated[str, typer.Option(help="Shipped machine or TOML file.")]
 WeightBitsOption = Annotated[
@@ -133,7 +131,7 @@ def check_command(
         "cycles": spent.counters.cycles,
         "simulated_cycles_per_second": spent.counters.cycles / spent.seconds,
     }
-    outside = table[(deviation > WORST_LIMIT) | ~table["equal"]]
+    outside = table[(deviation > RTL_WORST_LIMIT) | ~table["equal"]]
     if as_json:
         print_json(document | {"outside": outside.to_dict("records")})
     else:
@@ -143,7 +141,11 @@ def check_command(
             f"{document['simulated_cycles_per_second']:,.0f} cycles simulated a second"
         )
         _print_outside(outside.to_dict("records"))
-    if document["equal"] < samples or document["median_error"] > MEDIAN_LIMIT or document["worst_error"] > WORST_LIMIT:
+    if (
+        document["equal"] < samples
+        or document["median_error"] > RTL_MEDIAN_LIMIT
+        or document["worst_error"] > RTL_WORST_LIMIT
+    ):
         raise typer.Exit(1)
 
 
@@ -171,4 +173,4 @@ def _print_outside(rows: list[dict[Any, Any]]) -> None:
         for row in rows
     ]  # fmt: skip
     headings = {"program": "left", "event cycles": "right", "RTL cycles": "right", "error": "right", "equal": "left"}
-    print_table(f"Over {WORST_LIMIT:.0%}, or with other memory", headings, cells)
+    print_table(f"Over {RTL_WORST_LIMIT:.0%}, or with other memory", headings, cells)

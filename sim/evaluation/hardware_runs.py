@@ -28,8 +28,9 @@ from sim.lowering import Lowered, lower
 from sim.lowering.images import MemoryImage, ProductOperands, pack_product_weights
 from sim.timing.product import MatrixProduct, Scaling
 from sim.timing.units import ArrayUnit
+from workloads import Architecture, shape_only_trace
 
-__all__ = ["HardwareRun", "compare_with_hardware", "random_runs"]
+__all__ = ["HardwareRun", "compare_with_hardware", "projection_run", "projections_of_a_token", "random_runs"]
 
 _FORMATS = ("ternary", "ternary", "int1", "int2", "int4", "int8")
 _MOST_MACS = 1 << 22
@@ -93,6 +94,26 @@ def random_runs(hardware: Hardware, samples: int, seed: int) -> Iterator[Hardwar
         except InputError:
             continue  # no tile of this product fits these scratchpads
         found += 1
+
+
+def projections_of_a_token(
+    hardware: Hardware, architecture: Architecture, layers: int = 1 << 16
+) -> Iterator[HardwareRun]:
+    """Every low-bit product of a decoded token in the first layers of a ternary model, random weights."""
+    trace = shape_only_trace(architecture, prefill_tokens=0, decode_steps=1, context_tokens=1)
+    table = trace.operations[(trace.operations["kind"] == "mpgemm") & (trace.operations["layer"] < layers)]
+    sizes = zip(table["layer"], table["name"], table["k"], table["n"], strict=True)
+    return (projection_run(hardware, f"layer {layer}, {name}", 1, int(k), int(n)) for layer, name, k, n in sizes)
+
+
+def projection_run(hardware: Hardware, name: str, m: int, k: int, n: int) -> HardwareRun:
+    """A product of ternary weights whose sums leave as they are."""
+    unit, weight_format, random = hardware.machine.compute, FORMATS["ternary"], np.random.default_rng(0)
+    product = MatrixProduct(m, k, n, 1, ACTIVATION_TYPES["int8"], unit.weight_type(weight_format), "int32")
+    codes = random.integers(-1, 2, (n, k)).astype(np.int8)
+    activations = random.integers(-128, 128, (1, m, k)).astype(np.int8)
+    operands = ProductOperands(activations, pack_product_weights(unit, product.weight, codes[None]))
+    return HardwareRun(name, lower(hardware.machine, unit, product), weight_format, codes, operands)
 
 
 def _is_built_for(hardware: Hardware, weight_format: Format) -> bool:

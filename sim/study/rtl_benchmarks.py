@@ -9,17 +9,21 @@ import time
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from isa import FORMATS, Format
-from isa.instructions.types import ACTIVATION_TYPES
+from sim.evaluation.activity import Activity
+from sim.evaluation.hardware_runs import (
+    compare_with_hardware,
+    projection_run,
+    projections_of_a_token,
+    random_runs,
+)
+from sim.evaluation.timing import event_timing
+from sim.evaluation.work import Work
 from sim.functional import Sampler, generate, load_model
 from sim.functional.backends.rtl import rtl_unit
-from sim.lowering import lower
-from sim.lowering.images import ProductOperands, pack_product_weights
+from sim.functional.lowered import run_lowered
 from sim.study.run import DEFAULT_PROMPT
-from sim.timing.product import MatrixProduct
-from workloads import load_model_architecture, shape_only_trace
+from workloads import load_model_architecture
 from workloads.catalog import tokenizer_of
 
 __all__ = ["hardware_in_simulation"]
@@ -58,59 +62,34 @@ def _tokens() -> dict[str, Any]:
 def _layer() -> dict[str, Any]:
     """The projections of one layer of BitNet 2B4T for one token, random weights."""
     unit = rtl_unit()
-    trace = shape_only_trace(load_model_architecture(LAYER_MODEL), prefill_tokens=0, decode_steps=1, context_tokens=1)
-    operations = trace.operations
-    layer = operations[(operations["layer"] == 0) & (operations["kind"] == "mpgemm")]
-    runs = [_random_run(int(row.k), int(row.n), FORMATS["ternary"], str(row.name_)) for row in _named(layer)]
+    layer = list(projections_of_a_token(unit.hardware, load_model_architecture(LAYER_MODEL), layers=1))
     before = unit.of_one_token.spent
     cycles, seconds = before.counters.cycles, before.seconds
-    from sim.functional.lowered import run_lowered
-
     started = time.perf_counter()
-    for run in runs:
+    for run in layer:
         sums = run_lowered(run.lowered, run.operands, unit.of_one_token)
-        expected = run.operands.activations.astype(np.int32) @ run.codes.T.astype(np.int32)
-        if not (sums == expected).all():
+        if not (sums == run.operands.activations.astype(np.int32) @ run.codes.T.astype(np.int32)).all():
             raise RuntimeError(f"{run.name} differs in hardware")
+    after = unit.of_one_token.spent
     return {
         "bitnet_2b4t_layer_seconds": time.perf_counter() - started,
-        "bitnet_2b4t_layer_simulation_seconds": unit.of_one_token.spent.seconds - seconds,
-        "bitnet_2b4t_layer_cycles": unit.of_one_token.spent.counters.cycles - cycles,
+        "bitnet_2b4t_layer_simulation_seconds": after.seconds - seconds,
+        "bitnet_2b4t_layer_cycles": after.counters.cycles - cycles,
     }
-
-
-def _named(table: pd.DataFrame) -> Any:
-    return table.rename(columns={"name": "name_"}).itertuples(index=False)
-
-
-def _random_run(k: int, n: int, weight_format: Format, name: str, m: int = 1) -> Any:
-    from sim.evaluation.hardware_runs import HardwareRun
-
-    machine = rtl_unit().hardware.machine
-    stored = machine.compute.weight_type(weight_format)
-    product = MatrixProduct(m, k, n, 1, ACTIVATION_TYPES["int8"], stored, "int32")
-    random = np.random.default_rng(SEED)
-    codes = random.choice(np.array(weight_format.codes, np.int8), (n, k))
-    activations = random.integers(-128, 128, (1, m, k)).astype(np.int8)
-    operands = ProductOperands(activations, pack_product_weights(machine.compute, stored, codes[None]))
-    return HardwareRun(name, lower(machine, machine.compute, product), weight_format, codes, operands)
 
 
 def _cycles() -> dict[str, Any]:
     """Random programs, and all products of one token of tern-18m, on both."""
-    from sim.evaluation.hardware_runs import compare_with_hardware, random_runs
-
     unit = rtl_unit()
-    random = compare_with_hardware(unit.hardware, unit.of_several, random_runs(unit.hardware, RANDOM_PROGRAMS, SEED))
-    trace = shape_only_trace(load_model_architecture(MODEL), prefill_tokens=0, decode_steps=1, context_tokens=1)
-    projections = trace.operations[trace.operations["kind"] == "mpgemm"]
-    token = [_random_run(int(row.k), int(row.n), FORMATS["ternary"], str(row.name_)) for row in _named(projections)]
-    of_token = compare_with_hardware(unit.hardware, unit.of_several, token)
-    both = pd.concat([random, of_token])
-    deviation = both["error"].abs()
+    runs = [
+        *random_runs(unit.hardware, RANDOM_PROGRAMS, SEED),
+        *projections_of_a_token(unit.hardware, load_model_architecture(MODEL)),
+    ]
+    table = compare_with_hardware(unit.hardware, unit.of_several, runs)
+    deviation = table["error"].abs()
     return {
-        "programs_compared": len(both),
-        "programs_with_equal_memory": int(both["equal"].sum()),
+        "programs_compared": len(table),
+        "programs_with_equal_memory": int(table["equal"].sum()),
         "event_median_error": float(deviation.median()),
         "event_worst_error": float(deviation.max()),
     }
@@ -118,18 +97,20 @@ def _cycles() -> dict[str, Any]:
 
 def _utilization() -> dict[str, Any]:
     """A 512 x 512 projection of many tokens: the part of all cycles in which the array takes operands, and where the
-    others go."""
-    from sim.functional.lowered import run_lowered
-
-    unit = rtl_unit()
-    run = _random_run(512, 512, FORMATS["ternary"], "512 x 512", m=128)
+    others go: before the first operands, after the last, and in between."""
+    unit, tokens = rtl_unit(), 128
+    run = projection_run(unit.hardware, "512 x 512", tokens, 512, 512)
     before = unit.of_several.spent.counters
     run_lowered(run.lowered, run.operands, unit.of_several)
     after = unit.of_several.spent.counters
     cycles, steps = after.cycles - before.cycles, after.array_steps - before.array_steps
+    event = event_timing(unit.hardware.machine, Work(run.lowered.unit, run.lowered, None, 0, Activity()))
     return {
-        "projection_512_tokens": 128,
+        "projection_512_tokens": tokens,
         "projection_512_cycles": cycles,
         "projection_512_array_steps": steps,
         "projection_512_utilization": steps / cycles,
+        "projection_512_event_fill_cycles": event.fill_cycles,
+        "projection_512_event_stall_cycles": event.stall_cycles,
+        "projection_512_event_drain_cycles": event.drain_cycles,
     }
