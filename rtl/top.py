@@ -8,7 +8,7 @@ What a program does is the business of `rtl.core`; here is how one is started, s
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -65,8 +65,9 @@ class Top(wiring.Component):
         wiring.connect(m, guard.outside, wiring.flipped(self.memory))
 
         source, position = Signal(range(len(SOURCES))), Signal.like(core.position)
-        error = Signal(ErrorCode)
+        error, failed = Signal(ErrorCode), Signal()
         m.d.comb += [
+            failed.eq(core.error != ErrorCode.NONE),
             core.program_address.eq(control.program_address),
             core.program_words.eq(control.program_words),
             control.position.eq(position),
@@ -79,25 +80,24 @@ class Top(wiring.Component):
                 m.d.sync += held.eq(0)
                 m.next = "start"
             with m.State("start"):
-                m.d.comb += [control.running.eq(1), core.start.eq(1)]
+                m.d.comb += [control.running.eq(1), core.start.eq(1), control.position.eq(core.position)]
+                m.d.sync += position.eq(core.position)
                 m.next = "run"
+                # A program that is not even fetched is refused at once.
+                with m.If(failed):
+                    self._hold(m, held, (error, core.error), (source, core.error_source))
             with m.State("run"):
                 m.d.sync += position.eq(core.position)
                 m.d.comb += [
                     control.running.eq(1),
-                    control.finished.eq(core.finished),
                     control.position.eq(core.position),
                 ]
-                failed = core.error != ErrorCode.NONE
-                with m.If(control.stop | failed):
-                    m.d.sync += [
-                        held.eq(1),
-                        error.eq(Mux(failed, core.error, ErrorCode.ABORTED)),
-                        source.eq(Mux(failed, core.error_source, len(SOURCES) - 1)),
-                    ]
-                    m.d.comb += control.finished.eq(0)
-                    m.next = "stop"
+                with m.If(failed):
+                    self._hold(m, held, (error, core.error), (source, core.error_source))
+                with m.Elif(control.stop):
+                    self._hold(m, held, (error, ErrorCode.ABORTED), (source, len(SOURCES) - 1))
                 with m.Elif(core.finished):
+                    m.d.comb += control.finished.eq(1)
                     m.d.sync += held.eq(1)
                     m.next = "idle"
             with m.State("stop"):
@@ -105,6 +105,11 @@ class Top(wiring.Component):
                 with m.If(guard.quiet):
                     m.next = "idle"
         return m
+
+    def _hold(self, m: Module, held: Signal, error: tuple[Signal, object], source: tuple[Signal, object]) -> None:
+        """Reset the core, and remember why."""
+        m.d.sync += [held.eq(1), error[0].eq(error[1]), source[0].eq(source[1])]
+        m.next = "stop"
 
     def _counts(self, control: Control, core: Core) -> list[object]:
         """What the counters count."""
