@@ -19,7 +19,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """What runs on the backend `rtl` needs its simulation, which takes minutes to build."""
     parameters = getattr(item, "callspec", None)
     values = parameters.params.values() if parameters else ()
-    if any(getattr(value, "name", value) == "rtl" for value in values if not isinstance(value, type)):
+    names = (getattr(value, "name", value) for value in values)
+    if any(isinstance(name, str) and name == "rtl" for name in names):
         item.add_marker(pytest.mark.slow)
 
 
