@@ -6,14 +6,23 @@ A build takes half a minute on two cores; what is built stays in the user's cach
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from isa.encoding import encode
+from isa.instructions import Instruction
 from rtl.driver import Device, MemoryTiming
+from rtl.registers import Counters
 from sim.hardware.description import Hardware, hardware_of
 from sim.timing import load_machine
 
-__all__ = ["KINDS", "SmallKind", "hardware_for", "small_device", "small_hardware"]
+__all__ = ["KINDS", "OpenDevice", "SmallKind", "execute", "kinds", "small_device", "small_hardware"]
 
 SmallKind = Literal["lut", "mac", "bit-serial", "bit-serial that skips"]
 KINDS: tuple[SmallKind, ...] = get_args(SmallKind)
@@ -38,19 +47,41 @@ _MACHINES: dict[SmallKind, tuple[str, dict[str, Any]]] = {
 }
 
 
+class OpenDevice(Device):
+    """A device whose host may do at its control port whatever it likes."""
+
+    def peek(self, offset: int) -> tuple[int, int]:
+        """The response to a read, and the word."""
+        word = ctypes.c_uint32()
+        return self._library.bitloom_read(self._handle, offset, ctypes.byref(word)), word.value
+
+    def poke(self, offset: int, word: int) -> int:
+        """The response to a write."""
+        return int(self._library.bitloom_write(self._handle, offset, word))
+
+
 @lru_cache
 def small_hardware(kind: SmallKind) -> Hardware:
     """The small unit of a kind: M2 N8 K4, a bus of 16 bytes, scratchpads of some KiB."""
     name, fields = _MACHINES[kind]
-    return hardware_for(name, _FIELDS | fields)
+    return hardware_of(load_machine(name).with_fields(_FIELDS | fields), _WEIGHT_BITS)
 
 
-def hardware_for(name: str, fields: dict[str, Any]) -> Hardware:
-    """The hardware of a shipped machine with other fields."""
-    return hardware_of(load_machine(name).with_fields(fields), _WEIGHT_BITS)
-
-
-def small_device(kind: SmallKind, memory: MemoryTiming | None = None) -> Device:
+def small_device(kind: SmallKind, memory: MemoryTiming | None = None) -> OpenDevice:
     """The small unit of a kind in simulation, behind the memory of its machine or another one."""
     hardware = small_hardware(kind)
-    return Device.of(hardware.configuration, memory or hardware.memory)
+    return OpenDevice.of(hardware.configuration, memory or hardware.memory)
+
+
+def kinds(*default: SmallKind) -> list[Any]:
+    """Parameters of a test: the kinds of units, all but some of them slow."""
+    return [pytest.param(kind, marks=() if kind in default else pytest.mark.slow) for kind in KINDS]
+
+
+def execute(
+    device: Device, memory: NDArray[np.uint8], words: Sequence[Instruction | bytes], address: int, **options: Any
+) -> Counters:
+    """Put a program into a memory and run it."""
+    encoded = b"".join(word if isinstance(word, bytes) else encode(word) for word in words)
+    memory[address : address + len(encoded)] = np.frombuffer(encoded, np.uint8)
+    return device.run(memory, address, len(words), **options)

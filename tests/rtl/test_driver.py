@@ -78,7 +78,9 @@ def test_copies_behind_any_memory(
         counters = device.run(memory, address, copy_words(TARGET, beats, hesitant=hesitant), slice_cycles=slice_cycles)
     assert (memory == expected).all()
     assert counters.read_beats == counters.written_beats == beats
-    assert counters.cycles >= (2 * beats - 1) * timing.cycles_per_beat + timing.read_latency_cycles
+    # A beat that is read has the bus before its latency, one that is written when it is there.
+    assert counters.cycles >= (2 * beats - 1) * timing.cycles_per_beat
+    assert counters.cycles >= beats * timing.cycles_per_beat + timing.read_latency_cycles
 
 
 @pytest.mark.parametrize("bus_bytes", [4, 128])
@@ -98,7 +100,7 @@ def test_reads_and_writes_share_the_bandwidth_of_one_bus(library: Path, cycles_p
     timing = MemoryTiming(read_latency_cycles=10, cycles_per_beat=cycles_per_beat)
     with Device(library, CONFIGURATION, timing) as device:
         short, long = (run(device, image(), 0, beats).cycles for beats in (100, 400))
-    assert abs(long - short - 2 * 300 * cycles_per_beat) <= 2
+    assert abs(long - short - 2 * 300 * cycles_per_beat) <= 4
 
 
 def test_reads_and_writes_take_turns_burst_by_burst(library: Path) -> None:
