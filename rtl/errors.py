@@ -16,7 +16,7 @@ class ErrorCode(IntEnum):
     ILLEGAL_ADDRESS = 2
     """Beyond the end of a scratchpad."""
     MISALIGNED_ADDRESS = 3
-    """Weights or tables that do not begin where a line of theirs begins."""
+    """Weights or tables that do not begin where a line of theirs begins, accumulators that do not where one does."""
     READ_FAILED = 4
     """The memory answered a read with an error."""
     WRITE_FAILED = 5

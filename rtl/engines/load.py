@@ -6,7 +6,7 @@ command ─► rows ─► bursts ─► memory ─► beats ─► pieces of by
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
@@ -14,7 +14,7 @@ from amaranth.utils import exact_log2
 from isa.decoder import DECODER
 from isa.instructions.types import SCRATCHPADS
 from rtl.commands import WORK_OF, code_of
-from rtl.configuration import Configuration
+from rtl.configuration import ACCUMULATOR_BYTES, Configuration
 from rtl.errors import ErrorCode
 from rtl.interfaces import ScratchpadWrite, engine_signature
 from rtl.packer import BytePacker
@@ -27,7 +27,8 @@ __all__ = ["LoadEngine"]
 class LoadEngine(wiring.Component):
     """Executes `load`. Requests of a command follow those of the one before without a gap, long before its data come.
 
-    A word beyond the end of the scratchpad is an `ILLEGAL_ADDRESS`; it and the rest of its command are not written. A
+    A word beyond the end of the scratchpad is an `ILLEGAL_ADDRESS`, one that has a part of an accumulator a
+    `MISALIGNED_ADDRESS`; it and the rest of its command are not written. A
     beat that comes with an error is a `READ_FAILED`; what it brings is written as it is. Each is said once a command.
 
     Latency: the first request is on offer in the cycle after a command was accepted. The command is done in the cycle
@@ -145,7 +146,8 @@ class LoadEngine(wiring.Component):
     def _put(self, m: Module, packer: BytePacker, targets: StreamQueue) -> None:
         """Words of the command, one after the other."""
         word, target, write = packer.words.payload, targets.sink.payload, self.write
-        within, following, beyond, dropping = Signal(), Signal(self._target["index"].width), Signal(), Signal()
+        within, following, dropping = Signal(), Signal(self._target["index"].width), Signal()
+        beyond, torn = Signal(), Signal()
         index = Signal.like(following)
         words = Signal(range(max(self._words.values()) + 1))
         with m.Switch(target.space):
@@ -156,7 +158,8 @@ class LoadEngine(wiring.Component):
             packer.words.ready.eq(1),
             index.eq(Mux(within, following, target.index)),
             beyond.eq(index >= words),
-            write.enable.eq(packer.words.valid & ~beyond & ~dropping),
+            torn.eq((target.space == code_of("load", "space", "accumulator")) & self._tears(word.mask)),
+            write.enable.eq(packer.words.valid & ~beyond & ~torn & ~dropping),
             write.index.eq(index),
             write.data.eq(word.data),
             write.mask.eq(word.mask),
@@ -165,7 +168,15 @@ class LoadEngine(wiring.Component):
             targets.sink.ready.eq(self.done),
         ]
         with m.If(packer.words.valid):
-            m.d.sync += [following.eq(index + 1), within.eq(~word.last), dropping.eq((dropping | beyond) & ~word.last)]
+            drops = dropping | beyond | torn
+            m.d.sync += [following.eq(index + 1), within.eq(~word.last), dropping.eq(drops & ~word.last)]
             # A command that is written was asked for before one that is read.
+            with m.If(torn & ~dropping):
+                m.d.comb += self.error.eq(ErrorCode.MISALIGNED_ADDRESS)
             with m.If(beyond & ~dropping):
                 m.d.comb += self.error.eq(ErrorCode.ILLEGAL_ADDRESS)
+
+    def _tears(self, mask: Signal) -> Value:
+        """Whether a word has a part of an accumulator."""
+        each = (mask.word_select(lane, ACCUMULATOR_BYTES) for lane in range(self._bus_bytes // ACCUMULATOR_BYTES))
+        return Cat(part.any() & ~part.all() for part in each).any()

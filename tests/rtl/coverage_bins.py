@@ -5,7 +5,7 @@ A bin is a combination of what an instruction says and of where its operands lie
 - floats in the array, tables on a unit without them, weights that a unit was not built for: it refuses them, which is a
   bin of its own among the errors;
 - stores of floats as integers, of int16 accumulators and of 32-bit tables: refused likewise;
-- accumulators, results and their loads at other places than multiples of 4: no executor promises them.
+- accumulators, results and their loads at other places than multiples of 4: the unit refuses them.
 """
 
 from __future__ import annotations

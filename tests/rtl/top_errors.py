@@ -145,6 +145,9 @@ def _of_load(configuration: Configuration) -> Found:
         yield f"beyond {space}", ErrorCode.ILLEGAL_ADDRESS, (0, size(space) - 8), load(space)  # type: ignore[arg-type]
     yield "rows beyond", ErrorCode.ILLEGAL_ADDRESS, (0, 0), load("scale", size("scale") // 16 + 1, 16, 0)
     yield "far beyond", ErrorCode.ILLEGAL_ADDRESS, (0, 1 << 40), load()
+    for place, row_bytes in ((1, 16), (0, 6), (2, 2)):
+        torn = load("accumulator", row_bytes=row_bytes)
+        yield f"{row_bytes} bytes at {place} of accumulators", ErrorCode.MISALIGNED_ADDRESS, (0, place), torn
     yield "the memory fails", ErrorCode.READ_FAILED, (FAULTY.start - 32, 0), load(rows=3, pitch_bytes=32)
     yield "beyond the memory", ErrorCode.READ_FAILED, (1 << 45, 0), load()
 
