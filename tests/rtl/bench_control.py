@@ -252,6 +252,7 @@ async def while_a_program_runs_nothing_is_started_or_set(dut: HierarchyObject) -
     assert not await host.put("control", START | STOP)
     assert not await host.put("program_words", 8)
     assert not await host.put("program_address", 8)
+    assert not await host.write(register("program_address").offset + WORD_BYTES, 8)
     assert (await host.get("program_words"), await host.get("program_address")) == (7, 0)
     assert 0 < await host.get("position") < 300
     await unit

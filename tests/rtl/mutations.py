@@ -19,12 +19,16 @@ __all__ = ["NUMBER_BITS", "Mutant", "plant_mutants"]
 NUMBER_BITS = 16
 _NAME = r"(?:\\\S+ |[A-Za-z_$][\w$]*)"
 _MODULE = re.compile(rf"^module ({_NAME}) ?\((.*)\);$")
+_LONG_HEAD = re.compile(r"^module [^;]*\n[^;]*;$", re.MULTILINE)
 _INSTANCE = re.compile(rf"^  ({_NAME}) ?{_NAME} ?\($")
 _DECLARATION = re.compile(rf"^  (?:wire|reg) (?:\[(\d+):0\] )?({_NAME}) ?(?:;| = )")
 _CONTINUOUS = re.compile(rf"^  assign ({_NAME}) ?= (.*?) ?;$")
 _PROCEDURAL = re.compile(rf"^(\s+)({_NAME}) ?(<?=) (.*?) ?;$")
 _CONDITION = re.compile(r"^(\s+)if \((.*)\)( begin)?$")
+_RESET_OF_INSTANCE = re.compile(r"^(\s+\.(?:\w+_)?rst\()((?:\w+_)?rst)(\),?)$")
+_RESET = re.compile(r"(?:\w+_)?(?:rst|reset)")
 _SELECTION = re.compile(r"^(\s+)casez \((.*)\)$")
+_INDEX = re.compile(r"\[(.*)\]")
 _LITERAL = re.compile(r"(\d+)'([hd])([0-9a-f]+)\b")
 _BINARY = re.compile(r"^(.+?) (\+|-|\*|&&?|\|\|?|\^|==|!=|<=?|>=?|<<<?|>>>?) (.+)$")
 _CHOICE = re.compile(r"^(.+?) \? (.+?) : (.+)$")
@@ -77,6 +81,9 @@ class Mutant:
     before: str
     after: str
 
+    def __str__(self) -> str:
+        return f"{self.number}, {self.kind} in {self.module}, line {self.line}: {self.before}  ->  {self.after}"
+
 
 @dataclass(frozen=True)
 class _Site:
@@ -104,7 +111,7 @@ class _Site:
         return "".join(nets + values) + f"  assign {target}  = {active} ? mutant_{number}_on : mutant_{number}_off;"
 
 
-def plant_mutants(text: str, count: int, seed: int) -> tuple[str, list[Mutant]]:
+def plant_mutants(text: str, count: int, seed: int, within: str = "top") -> tuple[str, list[Mutant]]:
     """Verilog with faults, each in a line of its own, of as many kinds as there are.
 
     Parameters
@@ -115,6 +122,8 @@ def plant_mutants(text: str, count: int, seed: int) -> tuple[str, list[Mutant]]:
         Faults to plant; fewer if the text has no more lines for them.
     seed : int
         Which they are.
+    within : str
+        Only into this module and those in it.
 
     Returns
     -------
@@ -122,8 +131,9 @@ def plant_mutants(text: str, count: int, seed: int) -> tuple[str, list[Mutant]]:
         The design, every module with a further input `mutant` of 16 bits.
     list of Mutant
     """
-    lines = text.splitlines()
-    chosen = _choose(list(_sites(lines)), count, random.Random(seed))
+    lines = _LONG_HEAD.sub(_joined, text).splitlines()
+    sites = [site for site in _sites(lines) if f"{site.module}.".startswith(f"{within}.")]
+    chosen = _choose(sites, count, random.Random(seed))
     planted = {site.line: site.planted(number) for number, site in enumerate(chosen, start=1)}
     modules = {match[1].strip() for line in lines if (match := _MODULE.match(line))}
     output = []
@@ -140,6 +150,11 @@ def plant_mutants(text: str, count: int, seed: int) -> tuple[str, list[Mutant]]:
         for number, site in enumerate(chosen, start=1)
     ]
     return "\n".join(output) + "\n", mutants
+
+
+def _joined(head: re.Match[str]) -> str:
+    """The head of a module in one line; those below stay where they are."""
+    return head[0].replace("\n", " ") + "\n" * head[0].count("\n")
 
 
 def _choose(sites: list[_Site], count: int, rng: random.Random) -> list[_Site]:
@@ -174,14 +189,16 @@ def _sites(lines: list[str]) -> Iterator[_Site]:
         read = _names_read(body)
         for offset, line in enumerate(body):
             for site in _sites_of(line, widths, read):
-                yield _Site(module=head[1].strip(), line=start + offset + 1, **site)
+                yield _Site(module=head[1].strip().removeprefix("\\"), line=start + offset + 1, **site)
 
 
 def _names_read(body: list[str]) -> set[str]:
     """Names that a module reads, or offers at its ports: what is assigned to others has no effect."""
     read = set()
     for line in body:
-        used = line if _MODULE.match(line) else line.partition("=")[2] or line
+        target, _, value = line.partition("=")
+        # Of what is assigned to, an index is read.
+        used = value + "".join(_INDEX.findall(target)) if value and not _MODULE.match(line) else line
         if not _DECLARATION.match(line):
             read |= {name.strip() for name in re.findall(_NAME, used)}
     return read
@@ -207,7 +224,14 @@ def _sites_of(line: str, widths: Mapping[str, int], read: set[str]) -> Iterator[
             return
         form = f"{indent}if ({{active}} ? {{after}} : !(!({{before}} ))){begin or ''}"
         for kind, after in _CONDITION_FAULTS.items():
+            # Most registers hold what nothing looks at before it is written: one that is not reset is no fault.
+            if kind == "condition never" and _RESET.fullmatch(condition):
+                continue
             yield {"kind": kind, "before": condition, "after": after.format(condition), "form": form}
+    elif match := _RESET_OF_INSTANCE.match(line):
+        opening, reset, closing = match.groups()
+        form = f"{opening}{{active}} ? {{after}} : {{before}}{closing}"
+        yield {"kind": "reset not connected", "before": reset, "after": "1'h0", "form": form}
     elif match := _SELECTION.match(line):
         indent, selector = match.groups()
         form = f"{indent}casez ({{active}} ? {{after}} : {{before}} )"

@@ -6,177 +6,20 @@ import random
 from dataclasses import replace
 
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
-from compiled import Simulation, Stream, compile_component
+from compiled import Stream, compile_component
+from front_end_runs import CONFIGURATION, UNIT, OneRun, beats, expected_of, failing, program_of, run
 
 from isa.decoder import DECODER
 from isa.encoding import encode
-from isa.front_end import Dispatched, FrontEnd
-from isa.instructions import (
-    DEEPEST_LOOP,
-    INSTRUCTIONS,
-    End,
-    EngineInstruction,
-    Fence,
-    Halt,
-    Instruction,
-    Lmma,
-    Loop,
-    SetPointer,
-    Step,
-    Store,
-    Sync,
-    operands_of,
-)
-from isa.instructions.types import ENGINES
-from isa.program import Program, Unit
-from rtl.commands import command_layout
-from rtl.configuration import Configuration
+from isa.instructions import DEEPEST_LOOP, End, Fence, Halt, Load, Loop, SetPointer, Step, Sync
+from isa.program import Program
 from rtl.errors import ErrorCode
-from rtl.front_end import FrontEnd as FrontEndInHardware
-
-UNIT = Unit("lut", 2, 8, 4, 4096, 4096, 4096, 4096, 1024)
-CONFIGURATION = Configuration(unit=UNIT, weight_bits=8, instruction_words=128)
-ADDRESS = 3 * 4096 - 5 * 128
-
-
-class OneRun(wiring.Component):
-    """Starts the front end once, and keeps what became of it."""
-
-    def __init__(self, configuration: Configuration) -> None:
-        self._front_end = FrontEndInHardware(configuration)
-        members = self._front_end.signature.members
-        ports = {name: members[name] for name in (*ENGINES, "read", "program_words", "position")}
-        kept = {"ended": Out(1), "failure": Out(ErrorCode), "cycles": Out(32), "clears": Out(8)}
-        super().__init__(ports | kept | {"idle": In(1)})
-
-    def elaborate(self, _platform: object) -> Module:
-        m = Module()
-        m.submodules.front_end = front_end = self._front_end
-        started = Signal()
-        m.d.sync += [started.eq(1), self.ended.eq(self.ended | front_end.finished)]
-        for name in (*ENGINES, "read"):
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(front_end, name))
-        m.d.comb += [
-            front_end.start.eq(~started),
-            front_end.program_address.eq(ADDRESS),
-            front_end.program_words.eq(self.program_words),
-            front_end.all_idle.eq(self.idle),
-            self.position.eq(front_end.position),
-        ]
-        m.d.sync += [self.cycles.eq(self.cycles + front_end.executing), self.clears.eq(self.clears + front_end.clear)]
-        with m.If(front_end.error != ErrorCode.NONE):
-            m.d.sync += self.failure.eq(front_end.error)
-        return m
 
 
 @pytest.fixture(scope="module", params=[8, 32, 128])
 def built(request):
     configuration = replace(CONFIGURATION, bus_bytes=request.param)
     return configuration, compile_component(OneRun(configuration))
-
-
-def straight(generator: random.Random) -> Instruction:
-    """An instruction that is no loop, its pointers and steps within their rings."""
-    chosen = generator.choice([item for item in INSTRUCTIONS if item not in (Loop, End, Halt, Step, SetPointer)])
-    values = {}
-    for name, operand in operands_of(chosen).items():
-        if operand.kind == "choice":
-            values[name] = generator.choice(operand.choices)
-        elif operand.kind == "tokens":
-            values[name] = frozenset(number for number in range(operand.bits) if generator.random() < 0.2)
-        else:
-            ends = operand.values[0], operand.values[-1]
-            values[name] = generator.choice([*ends, generator.randint(*ends)])
-    if chosen is Lmma:
-        values |= {"activation": "int8", "weight": "int2", "accumulator": "int32", "inputs": "activation"}
-    if chosen is Store:
-        values |= {"element": "int32", "result": "fp16"}
-    return chosen(**values)
-
-
-def body(generator: random.Random, rings: dict[int, int], depth: int) -> list[Instruction]:
-    instructions: list[Instruction] = []
-    for _ in range(generator.randrange(1, 6)):
-        kind = generator.random()
-        pointer = generator.randrange(DECODER.pointers)
-        if kind < 0.15 and depth < DEEPEST_LOOP:
-            inner = body(generator, rings, depth + 1)
-            instructions += [Loop(count=generator.randrange(1, 4)), *inner, End()]
-        elif kind < 0.5:
-            ring = rings[pointer]
-            stride = (
-                generator.choice([ring, -ring, generator.randint(-ring, ring)]) if ring else generator.randint(-99, 99)
-            )
-            instructions.append(Step(target=pointer, stride_bytes=stride))
-        else:
-            instructions.append(straight(generator))
-    return instructions
-
-
-def program_of(generator: random.Random) -> Program:
-    """A program that sets every pointer and fits the instruction store."""
-    while True:
-        rings = {
-            number: generator.choice([0, 1, generator.randrange(2, 1 << 20)]) for number in range(DECODER.pointers)
-        }
-        bases = {number: generator.choice([0, generator.randrange(1 << 47)]) for number in rings}
-        setting = [SetPointer(target=key, base=bases[key], ring_bytes=ring) for key, ring in rings.items()]
-        instructions = (*setting, *body(generator, rings, 0), *body(generator, rings, 0), Halt())
-        if len(instructions) <= CONFIGURATION.instruction_words:
-            return Program(instructions, (), UNIT)
-
-
-def expected_of(program: Program) -> tuple[dict[str, list[int]], int, int]:
-    """Commands of every engine, cycles and fences."""
-    front_end, commands, cycles, fences = FrontEnd(program), {engine: [] for engine in ENGINES}, 0, 0
-    while not front_end.halted:
-        done = front_end.execute()
-        cycles += 1
-        fences += isinstance(done.instruction, Fence)
-        if isinstance(done.instruction, EngineInstruction):
-            commands[done.instruction.engine].append(payload(done))
-    return commands, cycles, fences
-
-
-def payload(dispatched: Dispatched) -> int:
-    instruction = dispatched.instruction
-    values = {"sync": int(isinstance(instruction, Sync))}
-    for name, operand in operands_of(type(instruction)).items():
-        value = getattr(instruction, name)
-        if operand.kind == "pointer":
-            values[name] = dispatched.addresses[name] % (1 << DECODER.address_bits)
-        elif operand.kind == "tokens":
-            values[name] = sum(1 << number for number in value)
-        elif operand.kind == "choice" and name != "unit":
-            values[name] = operand.choices.index(value)
-        elif operand.kind == "number":
-            values[name] = value - operand.least
-    return command_layout(instruction.engine).const({k: v for k, v in values.items() if k != "unit"}).as_value().value
-
-
-def beats(words: list[bytes], bus_bytes: int) -> list[int]:
-    """The data stream of a fetch; what is behind the program is anything."""
-    text = b"".join(words)
-    text += bytes(-len(text) % bus_bytes)
-    pieces = [text[start : start + bus_bytes] for start in range(0, len(text), bus_bytes)]
-    return [int.from_bytes(piece, "little") | 1 << 8 * bus_bytes + 1 for piece in pieces]
-
-
-def run(
-    built, words: list[bytes], expected: dict[str, list[int]], pace: float = 1.0
-) -> tuple[Simulation, dict[str, list[int]]]:
-    configuration, library = built
-    simulation = library.simulation(program_words=len(words), idle=1)
-    data = beats(words, configuration.bus_bytes)
-    streams = [Stream("read__data", data, pace), Stream("read__request", len(data), pace)]
-    streams += [Stream(engine, len(expected[engine]) + 1, pace) for engine in ENGINES]
-    moved = simulation.exchange(*streams, cycles=4000, seed=1)
-    asked = moved[1].payloads
-    assert sum((request >> DECODER.address_bits) + 1 for request in asked) == len(data)
-    return simulation, {engine: stream.payloads for engine, stream in zip(ENGINES, moved[2:], strict=True)}
 
 
 def test_commands_are_those_of_the_instruction_set(built):
@@ -195,22 +38,34 @@ def test_commands_are_those_of_the_instruction_set(built):
             assert simulation["cycles"] == cycles
 
 
+def test_pointers_go_round_their_rings(built):
+    generator = random.Random(2)
+    rings = {0: 0, 1: 1, 2: 96, 3: (1 << 20) - 7, 30: 1000, 31: 4096}
+    instructions = [SetPointer(target=key, base=generator.randrange(1 << 40), ring_bytes=rings[key]) for key in rings]
+    instructions.append(Loop(count=6))
+    for _ in range(12):
+        for key, ring in rings.items():
+            reach = ring or 1 << 20
+            stride = generator.choice([reach, -reach, generator.randint(-reach, reach)])
+            instructions.append(Step(target=key, stride_bytes=stride))
+            if generator.random() < 0.1:
+                instructions.append(SetPointer(target=key, base=generator.randrange(1 << 40), ring_bytes=ring))
+        source, target = generator.sample(list(rings), 2)
+        instructions.append(
+            Load(space="weight", source=source, target=target, rows=1, row_bytes=1, pitch_bytes=0),
+        )
+    program = Program((*instructions, End(), Halt()), (), UNIT)
+    expected, _, _ = expected_of(program)
+    simulation, found = run(built, [encode(item) for item in program.instructions], expected)
+    assert found == expected
+    assert simulation["failure"] == ErrorCode.NONE
+
+
 def test_it_executes_an_instruction_a_cycle_around_loops(built):
     program = Program((Loop(count=100), Loop(count=3), End(), End(), Halt()), (), UNIT)
     expected, cycles, _ = expected_of(program)
     simulation, _ = run(built, [encode(item) for item in program.instructions], expected)
     assert simulation["cycles"] == cycles == 1 + 100 * (1 + 3 + 1) + 1
-
-
-def failing(built, *words: bytes, count: int | None = None) -> tuple[ErrorCode, int]:
-    configuration, library = built
-    with library.simulation(program_words=len(words) if count is None else count, idle=1) as simulation:
-        data = beats(list(words), configuration.bus_bytes)
-        # The command that never comes keeps the clock running.
-        streams = Stream("read__data", data), Stream("read__request", len(data)), Stream("load", 1)
-        simulation.exchange(*streams, cycles=300)
-        assert simulation["ended"] == 0
-        return ErrorCode(simulation["failure"]), simulation["position"]
 
 
 def test_words_that_are_no_instructions_are_refused_where_they_stand(built):
@@ -230,6 +85,68 @@ def test_words_that_are_no_instructions_are_refused_where_they_stand(built):
     deep = [encode(Loop(count=2))] * (DEEPEST_LOOP + 1)
     assert failing(built, *deep, halt) == (ErrorCode.ILLEGAL_INSTRUCTION, DEEPEST_LOOP)
     assert failing(built, fence) == (ErrorCode.ILLEGAL_INSTRUCTION, 1)
+
+
+def test_beats_that_come_with_an_error_are_said_at_the_end_of_the_program(built):
+    words = [encode(Fence())] * 8 + [encode(Halt())]
+    count = len(beats(words, built[0].bus_bytes))
+    for bad in {0, count // 2, count - 1}:
+        assert failing(built, *words, bad_beat=bad) == (ErrorCode.READ_FAILED, 0)
+
+
+def test_fence_and_halt_wait_until_all_is_done(built):
+    configuration, library = built
+    words = [encode(Fence()), encode(Halt())]
+    with library.simulation(program_words=len(words), idle=0) as simulation:
+        for idle, clears, ended in ((0, 0, 0), (1, 1, 1)):
+            simulation["idle"] = idle
+            data = [] if idle else beats(words, configuration.bus_bytes)
+            streams = Stream("read__data", data), Stream("read__request", len(data)), Stream("load", 1)
+            simulation.exchange(*streams, cycles=50)
+            assert (simulation["clears"], simulation["ended"], simulation["position"] > 0) == (
+                clears,
+                ended,
+                bool(idle),
+            )
+
+
+def test_a_reset_at_any_time_leaves_a_front_end_that_works(built):
+    configuration, library = built
+    fence, halt = encode(Fence()), encode(Halt())
+    words = [encode(Loop(count=3)), fence, fence, encode(End()), halt]
+    data = beats(words, configuration.bus_bytes)
+    with library.simulation(program_words=len(words), idle=1) as simulation:
+        for cycles in range(60):
+            for reset_after in (cycles, 300):
+                streams = Stream("read__data", data, 0.7), Stream("read__request", len(data)), Stream("load", 1)
+                simulation.exchange(*streams, cycles=reset_after, seed=cycles)
+                found = simulation["ended"], simulation["clears"], simulation["cycles"]
+                simulation["read__data__valid"] = 0
+                simulation.reset(1)
+            assert found == (1, 6, 11)
+
+
+def test_choices_without_a_name_and_bits_behind_the_fields_are_refused(built):
+    for word in DECODER.words:
+        for choice in (field for field in word.fields if field.kind == "choice"):
+            if len(choice.choices) < 1 << choice.width:
+                for code in (len(choice.choices), (1 << choice.width) - 1):
+                    bits = word.opcode | code << choice.offset
+                    assert failing(built, bits.to_bytes(32, "little")) == (ErrorCode.ILLEGAL_INSTRUCTION, 0)
+        for place in (word.used_bits, 255):
+            bits = word.opcode | 1 << place
+            assert failing(built, bits.to_bytes(32, "little")) == (ErrorCode.ILLEGAL_INSTRUCTION, 0)
+
+
+def test_a_program_fills_the_store(built):
+    steps = [SetPointer(target=0, base=1 << 47, ring_bytes=0), *[Step(target=0, stride_bytes=-1)] * 20]
+    load = Load(space="weight", source=0, target=0, rows=1, row_bytes=1, pitch_bytes=0)
+    fences = [Fence()] * (CONFIGURATION.instruction_words - len(steps) - 2)
+    program = Program((*fences, *steps, load, Halt()), (), UNIT)
+    expected, cycles, _ = expected_of(program)
+    simulation, found = run(built, [encode(item) for item in program.instructions], expected)
+    assert found == expected
+    assert (simulation["ended"], simulation["cycles"]) == (1, cycles)
 
 
 def test_programs_that_the_store_does_not_hold_are_refused(built):
