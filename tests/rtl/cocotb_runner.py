@@ -102,8 +102,8 @@ def run_cocotb(
                 hdl_toplevel=_TOP,
                 build_dir=build,
                 timescale=("1ns", "1ps"),
-        # Processes of later versions of the language do not begin at time zero.
-        build_args=["-g2005"],
+                # Processes of later versions of the language do not begin at time zero.
+                build_args=["-g2005"],
                 log_file=work / "build.txt",
             )
         environment = {

@@ -189,7 +189,7 @@ def failing(built, *words: bytes, count: int | None = None, bad_beat: int | None
         if bad_beat is not None:
             data[bad_beat] |= 1 << 8 * configuration.bus_bytes
         # The command that never comes keeps the clock running.
-        streams = Stream("read__data", data, 0.5), Stream("read__request", len(data)), Stream("load", 1)
+        streams = Stream("read__data", data, 0.2), Stream("read__request", len(data)), Stream("load", 1)
         simulation.exchange(*streams, cycles=300)
         assert simulation["ended"] == 0
         executed = simulation["cycles"]

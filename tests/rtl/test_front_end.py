@@ -139,7 +139,7 @@ def test_choices_without_a_name_and_bits_behind_the_fields_are_refused(built):
 
 
 def test_a_program_fills_the_store(built):
-    steps = [SetPointer(target=0, base=1 << 47, ring_bytes=0), *[Step(target=0, stride_bytes=-1)] * 20]
+    steps = [SetPointer(target=0, base=(1 << 48) - 1, ring_bytes=0), *[Step(target=0, stride_bytes=-1)] * 20]
     load = Load(space="weight", source=0, target=0, rows=1, row_bytes=1, pitch_bytes=0)
     fences = [Fence()] * (CONFIGURATION.instruction_words - len(steps) - 2)
     program = Program((*fences, *steps, load, Halt()), (), UNIT)
