@@ -1,4 +1,4 @@
-"""The store engine as a unit that is mutated: the claims of `test_store`.
+"""The store engine as a unit that is mutated: the claims of `test_store_engine`.
 
 Hypothesis would look for the smallest commands that show each fault; here the first will do.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import store_library
-import test_store
+import test_store_engine
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mutation_runs import Target, claims_of, on_own_driver
@@ -37,13 +37,13 @@ def _bench(path: Path) -> None:
     library.run.restype = ctypes.c_int64
     with patch.object(store_library, "_library", return_value=library):
         # Those that need no search first: they find nearly everything.
-        for claim in claims_of(test_store):
+        for claim in claims_of(test_store_engine):
             claim()
-        seeds, paces, latencies = st.integers(0, 1 << 32), test_store.paces, st.sampled_from([0, 3, 40])
+        seeds, paces, latencies = st.integers(0, 1 << 32), test_store_engine.paces, st.sampled_from([0, 3, 40])
         _search(
-            test_store.test_rows_are_converted_and_written, test_store.overwriting(), seeds, paces, paces, latencies
+            test_store_engine.test_rows_are_converted_and_written, test_store_engine.overwriting(), seeds, paces, paces, latencies
         )
-        _search(test_store.test_rows_are_added_to_what_is_there, test_store.adding(), seeds, paces, latencies)
+        _search(test_store_engine.test_rows_are_added_to_what_is_there, test_store_engine.adding(), seeds, paces, latencies)
 
 
 def _search(test: Any, *strategies: st.SearchStrategy[Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import test_front_end
+import test_hardware_front_end
 import test_packer
 from amaranth.lib import wiring
 from array_cases import Cases, array_bench, table_bench
@@ -120,7 +120,7 @@ def _front_end(bus_bytes: int) -> Target:
     configuration = replace(FRONT_END_CONFIGURATION, bus_bytes=bus_bytes)
 
     def bench(library: FaultyLibrary) -> None:
-        for claim in claims_of(test_front_end, built=(configuration, library)):
+        for claim in claims_of(test_hardware_front_end, built=(configuration, library)):
             claim()
 
     return Target(partial(OneRun, configuration), partial(on_library, bench), "top.front_end")
