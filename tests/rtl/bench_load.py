@@ -1,6 +1,6 @@
 """Testbench of the load engine behind `ReadPort` and `MemoryGuard`, beside another reader and a writer.
 
-`test_load_engine.MemoryPath` is what is simulated. The memory is cocotbext-axi's where it hesitates, and a pipeline of fixed
+`load_path.MemoryPath` is what is simulated. The memory is cocotbext-axi's where it hesitates, and a pipeline of fixed
 latency where cycles are counted.
 """
 

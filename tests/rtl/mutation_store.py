@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import store_library
-import test_store_engine
+import test_store_engine as claims
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mutation_runs import Target, claims_of, on_own_driver
@@ -37,13 +37,11 @@ def _bench(path: Path) -> None:
     library.run.restype = ctypes.c_int64
     with patch.object(store_library, "_library", return_value=library):
         # Those that need no search first: they find nearly everything.
-        for claim in claims_of(test_store_engine):
+        for claim in claims_of(claims):
             claim()
-        seeds, paces, latencies = st.integers(0, 1 << 32), test_store_engine.paces, st.sampled_from([0, 3, 40])
-        _search(
-            test_store_engine.test_rows_are_converted_and_written, test_store_engine.overwriting(), seeds, paces, paces, latencies
-        )
-        _search(test_store_engine.test_rows_are_added_to_what_is_there, test_store_engine.adding(), seeds, paces, latencies)
+        seeds, paces, latencies = st.integers(0, 1 << 32), claims.paces, st.sampled_from([0, 3, 40])
+        _search(claims.test_rows_are_converted_and_written, claims.overwriting(), seeds, paces, paces, latencies)
+        _search(claims.test_rows_are_added_to_what_is_there, claims.adding(), seeds, paces, latencies)
 
 
 def _search(test: Any, *strategies: st.SearchStrategy[Any]) -> None:
