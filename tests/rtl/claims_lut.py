@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Array, Assume, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Assume, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 from claims_inside import Inside, claim
 
 from isa.layouts import ENTRY_BYTES
@@ -74,6 +75,11 @@ class _Stages:
 class TableClaims(wiring.Component):
     """Every entry is the sum of the activations with the signs that its index says.
 
+    Shown by induction over the bits that are clear: the entry of no clear bit is the sum of all activations less the
+    last, and every other is that of one bit more less twice this bit's activation. Sums of many terms, added up in two
+    orders, are beyond the solver. For the same reason it is claimed in no more bits than the largest sum needs: an
+    entry that equals its sum there, and is extended from there by its sign, equals its sum.
+
     Parameters
     ----------
     builder : wiring.Component
@@ -84,6 +90,7 @@ class TableClaims(wiring.Component):
 
     def __init__(self, builder: wiring.Component, k: int, activation_bits: int) -> None:
         self._builder, self._k = builder, k
+        self._sum_bits = bits_for(k << activation_bits - 1) + 1
         super().__init__({"activations": In(data.ArrayLayout(signed(activation_bits), k))})
 
     def elaborate(self, _platform: object) -> Module:
@@ -91,16 +98,16 @@ class TableClaims(wiring.Component):
         m = Module()
         m.submodules.builder = self._builder
         m.d.comb += self._builder.activations.eq(self.activations)
-        # As wide as the entries from the start: sums of several widths are beyond the solver.
-        wide = [Signal(signed(ENTRY_BITS), name=f"activation_{place}") for place in range(self._k)]
-        m.d.comb += [signal.eq(self.activations[place]) for place, signal in enumerate(wide)]
-        for index in range(1 << self._k - 1):
-            total = Signal(signed(ENTRY_BITS), name=f"entry_{index}")
-            signed_sum = -wide[-1]
-            for place, activation in enumerate(wide[:-1]):
-                signed_sum = signed_sum + activation if index >> place & 1 else signed_sum - activation
-            m.d.comb += total.eq(signed_sum)
-            claim(m, f"entry_{index}", self._builder.entries[index] == total)
+        entries, every = self._builder.entries, (1 << self._k - 1) - 1
+        *others, last = (self.activations[place] for place in range(self._k))
+        for index in range(every + 1):
+            expected = Signal(signed(self._sum_bits), name=f"expected_{index}")
+            clear = [place for place in range(self._k - 1) if not index >> place & 1]
+            if clear:
+                m.d.comb += expected.eq(entries[index | 1 << clear[0]] - 2 * self.activations[clear[0]])
+            else:
+                m.d.comb += expected.eq(sum(others, Const(0)) - last)
+            claim(m, f"entry_{index}", entries[index] == expected)
         return m
 
 

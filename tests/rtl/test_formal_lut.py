@@ -35,8 +35,6 @@ from rtl.arrays.lut import LutArray
 from rtl.arrays.precompute import TableBuilder
 from rtl.configuration import Configuration
 
-pytestmark = pytest.mark.slow
-
 K = 4
 
 

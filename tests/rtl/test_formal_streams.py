@@ -24,8 +24,6 @@ from rtl.issue import Issue
 from rtl.streams import StreamQueue
 from rtl.tokens import TokenCounters
 
-pytestmark = pytest.mark.slow
-
 PATIENCE_CYCLES = 4
 
 
