@@ -14,6 +14,7 @@ from rtl.toolchain import require_amaranth
 from sim.cli.benchmarks import bench_command
 from sim.cli.fidelity import RTL_MEDIAN_LIMIT, RTL_WORST_LIMIT
 from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
+from sim.cli.simulation import say_what_differs
 from sim.timing import load_machine
 from workloads.files import whole_folder
 
@@ -60,7 +61,7 @@ def emit_command(
     from sim.hardware.description import hardware_of
 
     hardware = hardware_of(load_machine(machine), weight_bits)
-    _say_what_differs(hardware.changed)
+    say_what_differs(hardware.changed)
     with messages().status("writing Verilog"):
         modules = modules_of(Top(hardware.configuration), TOP)
     names = [f"{name}.v" for name in modules]
@@ -116,7 +117,7 @@ def check_command(
     from sim.hardware.execution import HardwareExecution
 
     hardware = hardware_of(load_machine(machine), weight_bits)
-    _say_what_differs(hardware.changed)
+    say_what_differs(hardware.changed)
     with messages().status("building the simulation"):
         execution = HardwareExecution(hardware.device())
     with progress_bar("random programs", samples) as advance:
@@ -156,12 +157,6 @@ def bench_of_rtl(as_json: JsonOption = False) -> None:
     Example: `bitloom rtl bench`
     """
     bench_command(["rtl"], as_json)
-
-
-def _say_what_differs(changed: Any) -> None:
-    for field, (asked, built) in changed.items():
-        if asked is not None:
-            messages().print(f"{field}: the machine has {asked}, the hardware {built}", highlight=False)
 
 
 def _print_outside(rows: list[dict[Any, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,13 @@ from sim.timing import Machine, load_machines
 from sim.timing.timeline import write_timeline
 from workloads import Trace
 
-__all__ = ["machine_table", "say_what_leaves", "simulate_command", "simulate_with_progress"]
+__all__ = ["machine_table", "say_what_differs", "say_what_leaves", "simulate_command", "simulate_with_progress"]
 
 MachineOption = Annotated[list[str], typer.Option("--machine", help="Shipped machine or TOML file; may be repeated.")]
-FidelityOption = Annotated[Fidelity, typer.Option(help="analytic: closed form; event: simulated by SimPy.")]
+FidelityOption = Annotated[
+    Fidelity,
+    typer.Option(help="analytic: closed form; event: simulated by SimPy; rtl: the hardware, simulated cycle by cycle."),
+]
 
 
 def simulate_command(
@@ -59,6 +63,8 @@ def simulate_command(
     Examples: `bitloom simulate --machine lut-m2n64k4 --trace story`,
     `bitloom simulate --machine int8-mac --model llama-2-70b --prefill 2048 --decode 1 --fidelity analytic`
 
+    With `--fidelity rtl` all products of the array run on the machine's RTL; its simulation is built first.
+
     A timeline (`--timeline out.json`) opens in ui.perfetto.dev.
     """
     machines = load_machines(machine)
@@ -67,6 +73,8 @@ def simulate_command(
     workload = workload_of(
         trace, model, Shapes(prefill, decode, context, batch, weight_format, activation_format, kv_format)
     )
+    if fidelity == "rtl":
+        machines = [_as_built(item) for item in machines]
     say_what_leaves(machines, workload)
     results = [simulate_with_progress(item, workload, fidelity) for item in machines]
     if timeline is not None:
@@ -79,6 +87,15 @@ def simulate_command(
     machine_table(f"{workload.identity.model}, {fidelity}", results)
     for result in results:
         _operation_table(result)
+
+
+def _as_built(machine: Machine) -> Machine:
+    # Tools for hardware are an extra.
+    from sim.hardware.description import hardware_of
+
+    hardware = hardware_of(machine)
+    say_what_differs(hardware.changed)
+    return hardware.machine
 
 
 def machine_table(title: str, results: list[Result]) -> None:
@@ -142,6 +159,13 @@ def _write_timeline(path: Path, machine: Machine, trace: Trace) -> None:
 def simulate_with_progress(machine: Machine, trace: Trace, fidelity: Fidelity) -> Result:
     with progress_bar(f"{fidelity}, {machine.name}", None) as advance:
         return simulate(machine, trace, fidelity, lambda _done, _total: advance(1))
+
+
+def say_what_differs(changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Tell the user which fields of a machine its hardware has otherwise."""
+    for field, (asked, built) in changed.items():
+        if asked is not None:
+            messages().print(f"{field}: the machine has {asked}, the hardware {built}", highlight=False)
 
 
 def say_what_leaves(machines: list[Machine], trace: Trace) -> None:

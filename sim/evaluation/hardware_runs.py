@@ -8,15 +8,16 @@ product ─► lower ─► program + operands ─┬─► device: memory, coun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from isa import FORMATS, Format, InputError
-from isa.instructions.types import ACTIVATION_TYPES, ELEMENT_DTYPES
+from isa.instructions.types import ACTIVATION_TYPES
 from isa.program import Program
 from sim.evaluation.activity import Activity
+from sim.evaluation.hardware_timing import random_operands
 from sim.evaluation.operand_cycles import lmma_cycles
 from sim.evaluation.timing import event_timing
 from sim.evaluation.work import Work
@@ -25,7 +26,7 @@ from sim.functional.lowered import run_lowered
 from sim.hardware.description import Hardware
 from sim.hardware.execution import HardwareExecution
 from sim.lowering import Lowered, lower
-from sim.lowering.images import MemoryImage, ProductOperands, pack_product_weights
+from sim.lowering.images import MemoryImage, ProductOperands
 from sim.timing.product import MatrixProduct, Scaling
 from sim.timing.units import ArrayUnit
 from workloads import Architecture, shape_only_trace
@@ -111,8 +112,7 @@ def projection_run(hardware: Hardware, name: str, m: int, k: int, n: int) -> Har
     unit, weight_format, random = hardware.machine.compute, FORMATS["ternary"], np.random.default_rng(0)
     product = MatrixProduct(m, k, n, 1, ACTIVATION_TYPES["int8"], unit.weight_type(weight_format), "int32")
     codes = random.integers(-1, 2, (n, k)).astype(np.int8)
-    activations = random.integers(-128, 128, (1, m, k)).astype(np.int8)
-    operands = ProductOperands(activations, pack_product_weights(unit, product.weight, codes[None]))
+    operands = random_operands(unit, product, codes[None], random)
     return HardwareRun(name, lower(hardware.machine, unit, product), weight_format, codes, operands)
 
 
@@ -157,17 +157,10 @@ def _run_of(
         unit = unit.within_groups(product.scaling.group_size)
     lowered = lower(hardware.machine, unit, product)
     m, k, n, scaling = product.m, product.k, product.n, product.scaling
-    activations = random.integers(-128, 128, (1, m, k)).astype(np.int8)
     codes = random.choice(np.array(weight_format.codes, np.int8), (1, n, k))
-    packed = pack_product_weights(unit, product.weight, codes)
+    operands = random_operands(unit, product, codes, random)
     name = f"{m} x {k} x {n} {weight_format.name}, {product.result}"
-    operands = ProductOperands(activations, packed)
     if scaling is not None:
-        groups = -(-k // scaling.group_size) if scaling.group_size else 1
-        shape = (1, 1, 1) if scaling.granularity == "tensor" else (1, groups, n)
-        column_scales = random.uniform(1e-3, 2, shape).astype(ELEMENT_DTYPES[scaling.element])
-        row_scales = random.uniform(0.5, 200, (1, m)).astype(np.float32)
-        operands = replace(operands, column_scales=column_scales, row_scales=row_scales)
         name += f", scales of {scaling.granularity}, {scaling.rule}"
     return HardwareRun(name, lowered, weight_format, codes[0], operands)
 
@@ -190,9 +183,8 @@ def compare_with_hardware(
 
     Returns
     -------
-    DataFrame, one row a run: `name`, `rtl_cycles`, `event_cycles`, `error` (event over RTL, minus 1; NaN where operands
-    on chip had to be loaded first), `equal` (whether all memory is), and cycles in which the array takes operands
-    (`array_steps`).
+    DataFrame, one row a run: `name`, `rtl_cycles`, `event_cycles`, `error` (event over RTL, minus 1), `equal` (whether
+    all memory is), and cycles in which the array takes operands (`array_steps`).
 
     Raises
     ------
@@ -207,14 +199,12 @@ def compare_with_hardware(
         after = execution.spent.counters
         work = Work(run.lowered.unit, run.lowered, run.lmma_cycles, 0, Activity())
         event, rtl = event_timing(hardware.machine, work).cycles, after.cycles - before.cycles
-        # What is on chip at first is loaded by instructions that the event model does not have.
-        loaded = run.lowered.product.input_on_chip
         rows.append(
             {
                 "name": run.name,
                 "rtl_cycles": rtl,
                 "event_cycles": event,
-                "error": np.nan if loaded else event / rtl - 1,
+                "error": event / rtl - 1,
                 "equal": check.equal,
                 "array_steps": after.array_steps - before.array_steps,
             }

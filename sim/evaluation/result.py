@@ -17,7 +17,7 @@ from sim.timing.machine import Machine
 
 __all__ = ["ACTION_PREFIX", "BOUNDS", "BYTE_COLUMNS", "RESULT_COLUMNS", "Fidelity", "Result"]
 
-Fidelity = Literal["analytic", "event"]
+Fidelity = Literal["analytic", "event", "rtl"]
 BOUNDS = ("array", "vector", "precompute", "scale", "dram", "latency")
 """What an operation's time is bound by: work of the array or the vector unit, table precompute, scaling of sums, memory
 channel, or what is left when an operation is too short for any of them (memory latency and pipeline)."""

@@ -18,9 +18,8 @@ from sim.timing.machine import Machine
 from sim.timing.nest import Int64
 from workloads.trace import Trace
 
-__all__ = ["FIDELITIES", "simulate"]
+__all__ = ["simulate"]
 
-FIDELITIES: dict[Fidelity, TimeWorks] = {"analytic": in_closed_form, "event": by_events}
 # Operations that are lowered, and timed in closed form, at once: enough to make one of them cheap.
 _TOGETHER = 64
 # Columns that are not shared out among the operations of a fused product.
@@ -39,20 +38,23 @@ def simulate(
     ----------
     machine : Machine
     trace : Trace
-    fidelity : {"analytic", "event"}
+    fidelity : {"analytic", "event", "rtl"}
+        "rtl" needs the extra of that name, and a machine that is as its RTL (`sim.evaluation.hardware_timing`).
     progress : called with (distinct operations timed so far, distinct operations in all)
 
     Raises
     ------
     InputError
-        If no unit supports an operation's formats, or the scratchpads cannot hold its smallest tile.
+        If no unit supports an operation's formats, the scratchpads cannot hold its smallest tile, or the RTL cannot be
+        built.
     """
+    time_works = _way_of(fidelity)
     table, distinct = trace.operations, distinct_operations(machine, trace)
     energy = energy_per_action_pj(machine)
     timed: list[dict[str, Any]] = []
     for first in range(0, len(distinct.operations), _TOGETHER):
         works = works_of(machine, distinct.operations[first : first + _TOGETHER], trace)
-        for work, timing in zip(works, FIDELITIES[fidelity](machine, works), strict=True):
+        for work, timing in zip(works, time_works(machine, works), strict=True):
             timed.append(_timed_row(machine, work, timing, energy))
             progress(len(timed), len(distinct.operations))
     kinds = distinct.kinds[distinct.groups]
@@ -64,8 +66,17 @@ def simulate(
         operations=pd.concat([table.reset_index(drop=True), results], axis=1),
         prefill_tokens=int(tokens.get("prefill", 0)),
         decode_tokens=int(tokens.get("decode", 0)),
-        operand_values=trace.operands is not None and machine.compute.serial_operand != "none",
+        operand_values=fidelity != "rtl" and trace.operands is not None and machine.compute.serial_operand != "none",
     )
+
+
+def _way_of(fidelity: Fidelity) -> TimeWorks:
+    if fidelity == "rtl":
+        # Tools for hardware are an extra.
+        from sim.evaluation.hardware_timing import in_hardware
+
+        return in_hardware
+    return {"analytic": in_closed_form, "event": by_events}[fidelity]
 
 
 def _spread(timed: Sequence[Mapping[str, Any]], kinds: Int64, groups: Int64, columns: Int64) -> pd.DataFrame:

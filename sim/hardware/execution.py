@@ -2,7 +2,7 @@
 
     Program + MemoryImage ──words behind the image──► Device (Verilator) ──► bytes of a buffer, counters
 
-The device knows memory alone: what a program finds on chip is loaded by instructions that are put before it.
+The device knows memory alone: what a program finds on chip is loaded by a program of its own before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.encoding import encode
-from isa.instructions import Fence, Instruction, Load, SetPointer
+from isa.instructions import Halt, Instruction, Load, SetPointer
 from isa.program import Buffer, Program
 from rtl.driver import Device
 from rtl.registers import COUNTERS, Counters
@@ -32,7 +32,7 @@ _LONGEST_RUN_BYTES = 1 << 20
 
 @dataclass
 class Spent:
-    """What programs have taken so far.
+    """What programs have taken so far, without loading what they find on chip.
 
     Parameters
     ----------
@@ -91,46 +91,36 @@ class HardwareExecution:
 
     def run(self, program: Program, image: MemoryImage) -> Bytes:
         """Run a program, and give its memory afterwards."""
-        memory, address, words = _with_program(program, image)
+        for name, contents in image.scratchpads.items():
+            self._load(next(item for item in program.buffers if item.name == name), contents)
+        memory, address = _with_words(image.memory, _words(program))
         started = time.perf_counter()
-        counters = self._device.run(memory, address, words)
+        counters = self._device.run(memory, address, len(program.instructions))
         self.spent.add(counters, time.perf_counter() - started)
         return memory[: len(image.memory)]
 
-
-def _with_program(program: Program, image: MemoryImage) -> tuple[Bytes, int, int]:
-    """The image, behind it what is on chip at first, and behind that the program; its address and words."""
-    place = _aligned(len(image.memory))
-    before: list[Instruction] = []
-    parts = list[tuple[int, Bytes]]()
-    for name, contents in image.scratchpads.items():
-        buffer = next(item for item in program.buffers if item.name == name)
-        before += _loads(buffer, place)
-        parts.append((place, contents))
-        place = _aligned(place + len(contents))
-    words = b"".join(encode(instruction) for instruction in [*before, Fence()]) if before else b""
-    words += _words(program)
-    memory = np.zeros(place + len(words), np.uint8)
-    memory[: len(image.memory)] = image.memory
-    for address, contents in [*parts, (place, np.frombuffer(words, np.uint8))]:
-        memory[address : address + len(contents)] = contents
-    return memory, place, len(words) // _WORD_BYTES
+    def _load(self, buffer: Buffer, contents: Bytes) -> None:
+        loads = [*_loads(buffer), Halt()]
+        memory, address = _with_words(contents, b"".join(map(encode, loads)))
+        self._device.run(memory, address, len(loads))
 
 
-_WORD_BYTES = len(encode(Fence()))
+def _with_words(contents: Bytes, words: bytes) -> tuple[Bytes, int]:
+    """Memory with a program behind its contents, and where that is."""
+    address = -(-len(contents) // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+    memory = np.zeros(address + len(words), np.uint8)
+    memory[: len(contents)] = contents
+    memory[address:] = np.frombuffer(words, np.uint8)
+    return memory, address
 
 
-def _aligned(address: int) -> int:
-    return -(-address // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-
-
-def _loads(buffer: Buffer, address: int) -> list[Instruction]:
-    """Instructions that load a buffer that stays on chip."""
+def _loads(buffer: Buffer) -> list[Instruction]:
+    """Instructions that load a buffer that stays on chip, from the beginning of memory."""
     loads: list[Instruction] = []
     for start in range(0, buffer.size_bytes, _LONGEST_RUN_BYTES):
         size = min(_LONGEST_RUN_BYTES, buffer.size_bytes - start)
         loads += [
-            SetPointer(target=_SOURCE, base=address + start, ring_bytes=0),
+            SetPointer(target=_SOURCE, base=start, ring_bytes=0),
             SetPointer(target=_TARGET, base=buffer.address + start, ring_bytes=0),
             Load(space=buffer.space, source=_SOURCE, target=_TARGET, rows=1, row_bytes=size, pitch_bytes=0),
         ]

@@ -7,6 +7,7 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from verilator_coverage import Coverage
 
@@ -23,6 +24,7 @@ from isa.instructions import (
     Scale,
     SetPointer,
     Store,
+    Sync,
 )
 from isa.instructions.types import ENGINES
 from rtl.configuration import Configuration
@@ -54,7 +56,10 @@ def reached_stalls(coverage: Iterable[Coverage]) -> set[tuple[str, str]]:
 
 
 def crowded_program(configuration: Configuration) -> list[Instruction]:
-    """Many long commands of each engine, one behind the other, which fill its queue."""
+    """Many long commands of each engine, one behind the other, which fill its queue.
+
+    Without tables the table engine has nothing but tokens to do: there its queue fills behind the first, which waits.
+    """
     unit, tables = configuration.unit, configuration.looks_up_tables
     commands: list[EngineInstruction] = [
         Load(space="weight", source=0, target=0, rows=20, row_bytes=64, pitch_bytes=64),
@@ -77,4 +82,8 @@ def crowded_program(configuration: Configuration) -> list[Instruction]:
     program: list[Instruction] = [SetPointer(target=0, base=0, ring_bytes=0)]
     for command in commands:
         program += [Loop(count=_CROWD), command, End(), Fence()]
+    if not tables:
+        token = frozenset({9})
+        program += [replace(commands[0], signal=token), Sync(unit="table", wait=token)]
+        program += [Loop(count=_CROWD), Sync(unit="table"), End(), Fence()]
     return [*program, Halt()]

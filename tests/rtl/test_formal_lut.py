@@ -89,7 +89,6 @@ FOUND_BY = dict.fromkeys(PLANTED, "product_0_0") | {
     "no halving": "sum_0_0",
     "kind of codes too early": "sum_0_0",
     "adds while sums wait": "sums_wait",
-    "looks while it stands still": "sum_0_0",
     "sums overwritten": "sums_wait",
     "sums of nothing": "latency",
 }
