@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +66,7 @@ def test_faults_are_found(name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("BITLOOM_SHORT") == "1", reason="takes an hour: not in the short form")
 def test_many_faults_of_every_kind_are_found_in_all_units():
     reports = {name: run_mutants(target, target.faults, seed=2) for name, target in TARGETS.items()}
     table = table_of(reports)
