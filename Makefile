@@ -30,7 +30,7 @@ test: $(TEST_ENVIRONMENT) simulators ## set up with test tools and run every che
 test-slow: $(TEST_ENVIRONMENT) simulators ## the tests that need PyTorch or minutes (SHORT=1: a shortened form)
 	@.ci/install-torch
 	@.ci/debian-package iverilog iverilog
-	$(if $(filter 1,$(SHORT)),BITLOOM_SHORT=1 )$(BIN)/pytest -m slow
+	$(if $(filter 1,$(SHORT)),BITLOOM_SHORT=1 )$(BIN)/pytest -m slow -n 2
 
 bench: $(ENVIRONMENT) ## measure the speed of bitloom itself
 	$(BIN)/bitloom bench

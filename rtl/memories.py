@@ -237,8 +237,10 @@ class _Rows:
         bits = _log2(self._width)
         return position[:bits], position[bits], position[bits + 1 :]
 
-    def _kept(self, enable: Value, value: Value) -> Signal:
+    def _kept(self, enable: Value, value: Value) -> Value:
         """A value as it was in the last cycle with `enable`."""
+        if not len(value):  # A register of no bits is nothing that Verilog has.
+            return value
         kept = Signal(len(value))
         with self._m.If(enable):
             self._m.d.sync += kept.eq(value)

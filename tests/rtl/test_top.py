@@ -68,7 +68,8 @@ def test_a_hundred_lowered_products_leave_the_interpreters_memory(kind: SmallKin
         runs = compare_with_hardware(hardware, HardwareExecution(device), random_runs(hardware, 100, 2))
     assert runs.equal.all(), runs[~runs.equal].to_string()
     assert runs.error.abs().median() <= MEDIAN_ERROR
-    assert len(far_off(runs)) <= 0.05 * len(runs), far_off(runs).to_string()
+    # Scratchpads of a few tiles: loads and stores wait for each other, and whose turn it is decides some programs.
+    assert len(far_off(runs)) <= 0.07 * len(runs), far_off(runs).to_string()
 
 
 @pytest.mark.parametrize("kind", kinds("lut"))
