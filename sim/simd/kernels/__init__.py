@@ -1,0 +1,1 @@
+"""Kernels as programs, a family in each file; `KERNELS` has them by name."""
