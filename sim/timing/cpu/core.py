@@ -95,6 +95,8 @@ class Cache(_Model):
     total_gb_per_second : float, optional
         Read by all cores that share it; without it every core has its own.
     latency_ns : float
+    exposed_share : float
+        Of the time in which the level above reads from it, the share that no computation hides.
     source : str
     """
 
@@ -103,6 +105,7 @@ class Cache(_Model):
     gb_per_second: Positive
     total_gb_per_second: Positive | None = None
     latency_ns: Positive
+    exposed_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     source: Source
 
 
