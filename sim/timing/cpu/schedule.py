@@ -10,7 +10,7 @@ Long loops are simulated for as many iterations as they need to become steady, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -108,7 +108,9 @@ class _Scheduler:
     def _loop(self, loop: Loop) -> Schedule:
         count, each = loop.variable.count, _length(loop.body) + loop.overhead
         if each > _LONGEST // 4:
-            return self.of(loop.body).times(count)
+            # Against such a body the few instructions of the loop itself take no time.
+            around = replace(self._nothing(), instructions=loop.overhead)
+            return self.of(loop.body).then(around).times(count)
         steady = max(2, _LONGEST // (2 * each))
         if steady >= count:
             return self._simulated([loop])
