@@ -130,6 +130,10 @@ class Dram(_Model):
     streams_of_a_page: Count
     source: Source
 
+    def total_of(self, threads: int) -> float:
+        """What so many threads read together, in GB/s."""
+        return min(threads * self.gb_per_second, self.total_gb_per_second)
+
 
 class Core(_Model):
     """A core, and the processor that it is in.
@@ -151,6 +155,8 @@ class Core(_Model):
         Instructions that enter the pipes' queues in a cycle.
     reorder_buffer : int
         Instructions that may be under way.
+    operation_us : float
+        From the end of an operation of a model's graph to the beginning of the next: threads meet.
     pipes : tuple of str
     loads : Loads
     caches : tuple of Cache
@@ -172,6 +178,7 @@ class Core(_Model):
     vector_bytes: Count
     dispatch_width: Count
     reorder_buffer: Count
+    operation_us: Annotated[float, Field(ge=0, le=1e4)] = 2.0
     pipes: tuple[Name, ...] = Field(min_length=1, max_length=_MOST_PIPES)
     loads: Loads
     caches: tuple[Cache, ...] = Field(min_length=1)
