@@ -13,8 +13,8 @@ from mutation_targets import TARGETS
 from mutations import Mutant, plant_mutants
 
 _LEAST_SHARE_KILLED = 0.95
-_LEAST_SHARE_OF_A_UNIT = 0.85
-"""Wide units hold much that only one of their parts' own tests looks at: floats of every size, resets of queues."""
+_LEAST_SHARE_OF_A_UNIT = 0.75
+"""Wide units hold much that only one of their parts' own tests looks at: floats of every size, resets, counters."""
 
 _QUICK = ["multiply-accumulate array", "bit-serial array that skips", "ternary array", "LUT array"]
 
