@@ -87,6 +87,7 @@ def predict_model(
         prefill_tokens=prefill,
         decode_steps=int(phase == "decode"),
         batch=batch,
+        weight_format="ternary",
         context_tokens=context_tokens if phase == "decode" else None,
     )
     columns = ["kind", "m", "k", "n", "batch"]

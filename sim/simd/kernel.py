@@ -67,6 +67,8 @@ class CpuKernel:
         Of a problem and the buffers afterwards: [batch_tokens, n_out], int32 sums or float32.
     weight_buffer : str
         The buffer that weights are in.
+    loss : str
+        What its result loses against the product of its codes and the activations that it is given; nothing if empty.
     """
 
     name: str
@@ -76,6 +78,7 @@ class CpuKernel:
     operands: Callable[[Problem, NDArray[np.int8], NDArray[Any]], Mapping[str, Bytes]]
     result: Callable[[Problem, Mapping[str, Bytes]], NDArray[Any]]
     weight_buffer: str = "weights"
+    loss: str = ""
 
 
 def execute(kernel: CpuKernel, problem: Problem, codes: NDArray[np.int8], activations: NDArray[Any]) -> NDArray[Any]:

@@ -74,51 +74,58 @@ def _spans(k: int) -> list[tuple[int, int]]:
     return [(first, min(_BLOCKS_OF_A_SUM, blocks - first)) for first in range(0, blocks, _BLOCKS_OF_A_SUM)]
 
 
+def _block_of(rows: int) -> int:
+    """Rows that the driver of the kernels goes through for each of its tokens: 16, or what divides the rows."""
+    return max(size for size in (16, 8, 4, 2, 1) if rows % size == 0)
+
+
 def _rows_together(problem: Problem, rows: int, name: str) -> Step:
-    """Some rows of weights, one token after the other."""
-    k, n = problem.k, problem.n_out
+    """Some rows of weights side by side, with one token after the other."""
+    k, n, batch = problem.k, problem.n_out, problem.batch_tokens
     if n % rows:
         raise ValueError(f"{name} takes a multiple of {rows} rows, found {n}")
     a = _assembler(problem, name)
     mask, ones = a.load("mask", 0), a.load("ones", 0)
-    for token in range(problem.batch_tokens):
-        with a.loop("rows", n // rows) as row:
-            wide = [a.op("zero") for _ in range(rows)]
-            for first, blocks in _spans(k):
-                totals = [a.op("zero") for _ in range(rows)]
-                with a.loop("block", blocks) as block:
-                    for number, total in enumerate(totals):
-                        place = (
-                            row * (rows * k // 4) + number * (k // 4) + (block * _BLOCK_BYTES + first * _BLOCK_BYTES)
-                        )
-                        inputs = block * _BLOCK + (token * k + first * _BLOCK)
-                        _add_block(a, total, _quarters(a, place, mask), inputs)
-                for sums, total in zip(wide, totals, strict=True):
-                    a.into(sums, "vpaddd", sums, a.op("vpmaddwd", total, ones))
-            for number, sums in enumerate(wide):
-                _sum_up(a, sums, row * (4 * rows) + (4 * n * token + 4 * number))
+    many = _block_of(n)
+    with a.loop("rows", n // many) as part, a.loop("tokens", batch) as token, a.loop("row", many // rows) as row:
+        weights, target = part * (many * k // 4) + row * (rows * k // 4), part * (4 * many) + row * (4 * rows)
+        wide = [a.op("zero") for _ in range(rows)]
+        for first, blocks in _spans(k):
+            totals = [a.op("zero") for _ in range(rows)]
+            with a.loop("block", blocks) as block:
+                inputs = token * k + (block * _BLOCK + first * _BLOCK)
+                for number, total in enumerate(totals):
+                    place = weights + (block * _BLOCK_BYTES + (number * (k // 4) + first * _BLOCK_BYTES))
+                    _add_block(a, total, _quarters(a, place, mask), inputs)
+            for sums, total in zip(wide, totals, strict=True):
+                a.into(sums, "vpaddd", sums, a.op("vpmaddwd", total, ones))
+        for number, sums in enumerate(wide):
+            _sum_up(a, sums, target + (token * (4 * n) + 4 * number))
     return Step("product", a.program())
 
 
 def _tokens_together(problem: Problem, name: str) -> Step:
-    """A row of weights with some tokens, unpacked once for all of them."""
+    """A row of weights with some tokens side by side, unpacked once for all of them."""
     k, n, batch = problem.k, problem.n_out, problem.batch_tokens
     together = 4 if batch % 4 == 0 else 1
     a = _assembler(problem, name)
     mask, ones = a.load("mask", 0), a.load("ones", 0)
-    with a.loop("tokens", batch // together) as token, a.loop("rows", n) as row:
+    many = _block_of(n)
+    tokens = batch // together
+    with a.loop("rows", n // many) as part, a.loop("tokens", tokens) as token, a.loop("row", many) as row:
+        weights, target = part * (many * k // 4) + row * (k // 4), part * (4 * many) + row * 4
         wide = [a.op("zero") for _ in range(together)]
         for first, blocks in _spans(k):
             totals = [a.op("zero") for _ in range(together)]
             with a.loop("block", blocks) as block:
-                quarters = _quarters(a, row * (k // 4) + (block * _BLOCK_BYTES + first * _BLOCK_BYTES), mask)
+                quarters = _quarters(a, weights + (block * _BLOCK_BYTES + first * _BLOCK_BYTES), mask)
                 for number, total in enumerate(totals):
                     inputs = token * (together * k) + (block * _BLOCK + (number * k + first * _BLOCK))
                     _add_block(a, total, quarters, inputs)
             for sums, total in zip(wide, totals, strict=True):
                 a.into(sums, "vpaddd", sums, a.op("vpmaddwd", total, ones))
         for number, sums in enumerate(wide):
-            _sum_up(a, sums, token * (4 * n * together) + (row * 4 + 4 * n * number))
+            _sum_up(a, sums, target + (token * (4 * n * together) + 4 * n * number))
     return Step("product", a.program())
 
 

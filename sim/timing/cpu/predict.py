@@ -26,6 +26,8 @@ WeightsFrom = Literal["hot", "stream"]
 
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096
+_SAFETY = 2
+"""Of a cache half is counted on for what is to be used again, as Stengel et al. do; the rest goes to what passes by."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _moved(
 ) -> tuple[float, float]:
     """Bytes of weights, and of all else, that one thread brings into a level of cache from beyond."""
     size = core.caches[level].size_bytes
-    traffic = traffic_bytes(program, size)
+    traffic = traffic_bytes(program, size // _SAFETY)
     weights = float(traffic.pop(kernel.weight_buffer, 0))
     others = float(sum(traffic.values()))
     missing = _missing_share(resident, size)

@@ -1,0 +1,36 @@
+"""Times of public kernels on a Zen 4, measured, against those predicted.
+
+Shares of transfer times that no computation hides, and the rates of caches and DRAM, were fitted to or measured beside
+some of the rows: these are `calibrated`. The rest is `predicted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sim.simd.kernels import KERNELS
+from sim.study.reproductions.item import Item, Kind, figures
+from sim.timing.cpu.core import load_core
+from sim.timing.cpu.predict import predict_kernel
+
+__all__ = ["zen4_kernels"]
+
+
+def zen4_kernels() -> Iterator[Item]:
+    """Every row whose kernel is a program here, and ours; figures of a group differ in the kernel alone."""
+    core = load_core("zen4")
+    for row in figures(Path(__file__).with_name("measured.csv")):
+        if row["kernel"] not in KERNELS:
+            continue
+        sizes = row["k"], row["n_out"], row["batch_tokens"], row["threads"], row["weights_from"]
+        found = predict_kernel(core, row["kernel"], *sizes)
+        group = "{k} x {n_out}, {batch_tokens} tokens, {threads} threads, {weights_from}".format(**row)
+        kind: Kind = "calibrated" if _is_fitted(row) else "predicted"
+        yield Item(f"{row['kernel']}, {group}", row["time_us"], found.time_us, "µs", kind, group)
+
+
+def _is_fitted(row: Mapping[str, Any]) -> bool:
+    """Whether a figure of the core's file was fitted to this row (`exposed_share` of its caches)."""
+    return (row["kernel"], row["k"], row["weights_from"]) == ("I2_S[1x1]", 2560, "hot")
