@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli.advice import advise_command
 from sim.cli.benchmarks import bench_command
 from sim.cli.catalog import list_command
 from sim.cli.check import check_command
@@ -15,6 +16,8 @@ from sim.cli.files import convert_command, inspect_command
 from sim.cli.inference import generate_command, perplexity_command
 from sim.cli.isa import app as instruction_set
 from sim.cli.mapping import map_command
+from sim.cli.measure import app as measurements
+from sim.cli.reproduction import reproduce_command
 from sim.cli.rtl import app as hardware
 from sim.cli.runs import run_command
 from sim.cli.simulation import simulate_command
@@ -57,6 +60,8 @@ for _name, _command in (
     ("perplexity", perplexity_command),
     ("trace", trace_command),
     ("simulate", simulate_command),
+    ("advise", advise_command),
+    ("reproduce", reproduce_command),
     ("fidelity", fidelity_command),
     ("map", map_command),
     ("check", check_command),
@@ -69,4 +74,5 @@ for _name, _command in (
     app.command(_name)(_command)
 app.add_typer(instruction_set, name="isa")
 app.add_typer(hardware, name="rtl")
+app.add_typer(measurements, name="measure")
 app.add_typer(training, name="train")

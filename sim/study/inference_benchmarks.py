@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import FORMATS, PACKINGS, PackedOperand
+from isa import FORMATS, PACKINGS, InputError, PackedOperand
 from sim.functional import BACKENDS, Backend, GoldenModel, Precision, Sampler, generate, load_model
 from sim.study.stopwatch import best_seconds
 from workloads import Architecture, load_model_architecture, load_weights
@@ -121,7 +121,10 @@ def backends() -> dict[str, Any]:
         # Hardware in simulation is thousands of times slower, and has a benchmark of its own.
         if not backend.exact or not backend.accepts(_TERNARY) or len(backend.activation_codes) < 256 or name == "rtl":
             continue
-        layer_products = _LayerProducts(backend, matrices)
+        try:
+            layer_products = _LayerProducts(backend, matrices)
+        except InputError:
+            continue  # a kernel in C that this processor or computer cannot run
         ratios = {tokens: _seconds_over(layer_products, blas, activations) for tokens, activations in inputs.items()}
         rows.append({"name": name, "decode_seconds_over_blas": ratios[1], "prefill_16_seconds_over_blas": ratios[16]})
     return {"backends": rows}

@@ -14,6 +14,7 @@ from sim.functional.backends.isa import ISA_BACKENDS
 from sim.functional.backends.lmul import LMUL_BACKENDS
 from sim.functional.backends.lut import LUT_BACKENDS
 from sim.functional.backends.lut_ternary import LUT_TERNARY_BACKENDS
+from sim.functional.backends.native import NATIVE_BACKENDS
 from sim.functional.backends.packed import PACKED_BACKENDS
 from sim.functional.backends.rtl import RTL_BACKENDS
 from sim.functional.backends.shift_add import SHIFT_ADD_BACKENDS
@@ -25,6 +26,7 @@ __all__ = ["BACKENDS", "Accumulators", "Backend", "Counts", "Product", "backend_
 _ALGORITHMS = (
     *DENSE_BACKENDS,
     *PACKED_BACKENDS,
+    *NATIVE_BACKENDS,
     *I2_S_BACKENDS,
     *TL_BACKENDS,
     *TMAC_BACKENDS,

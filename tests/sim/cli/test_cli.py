@@ -16,7 +16,7 @@ from sim import shipped_machines
 
 COMMANDS = [
     *("run", "generate", "perplexity", "trace", "simulate", "fidelity", "check", "inspect", "convert"),
-    *("sweep", "bench", "list", "train", "isa", "map"),
+    *("sweep", "bench", "list", "train", "isa", "map", "rtl", "measure", "advise", "reproduce"),
 ]
 MACHINES = sorted(shipped_machines())
 
