@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
 
 from isa import InputError
-from sim.cli.output import JsonOption, messages, print_json, print_table, progress_bar
+from sim.cli.measure_core import core_command
+from sim.cli.output import JsonOption, messages, print_json, print_table, print_text, progress_bar
 from sim.native import KERNELS, Measurement, NativeKernel, kernel_named, measure_kernel
 from sim.native.measure import WEIGHTS_FROM, WeightsFrom
+from sim.timing.cpu.core import Core, load_core
+from sim.timing.cpu.predict import predict_kernel
 from workloads.files import whole_file
 
 __all__ = ["app"]
@@ -62,6 +66,8 @@ def kernels_command(
     ] = ",".join(WEIGHTS_FROM),
     repeats: Annotated[int, typer.Option(min=1, help="Samples of a product in each round, at most 0.3 s.")] = 200,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Times that all is measured; the least counts.")] = 3,
+    compare: Annotated[bool, typer.Option("--compare", help="Beside what is predicted for --cpu.")] = False,
+    cpu: Annotated[str, typer.Option(help="Shipped core or file of `measure core`, to compare with.")] = "zen4",
     out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,18 +77,27 @@ def kernels_command(
     computer shows in them: differences below a tenth are noise.
 
     Example: `bitloom measure kernels --kernel "I2_S[1x1]" --kernel TL2 --shape 2560x6912 --out kernels.csv`
+
+    `bitloom measure kernels --compare` puts the time beside that predicted from the kernel's instructions.
     """
+    core = load_core(cpu) if compare else None
     cases = list(_cases(_chosen(kernel), shape or list(_SHAPES), threads, weights_from))
     with whole_file(out) if out else nullcontext() as partial:
-        rows = [_row(value) for value in _measured(cases, repeats, rounds)]
+        rows = [_row(value) | _predicted(core, value) for value in _measured(cases, repeats, rounds)]
         if partial is not None:
             _write_csv(partial, rows)
+    errors = [abs(value) for row in rows if isinstance(value := row.get("error"), float)]
     if as_json:
-        print_json({"kernels": rows})
+        print_json({"kernels": rows} | ({"median_error": median(errors), "worst_error": max(errors)} if errors else {}))
         return
     columns = {name.replace("_", " "): "left" if isinstance(value, str) else "right" for name, value in rows[0].items()}
     cells = [[f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     print_table("Kernels on this processor", columns, cells)
+    if errors:
+        print_text(f"{len(errors)} predicted for {cpu}: median error {median(errors):.1%}, worst {max(errors):.1%}")
+
+
+app.command("core")(core_command)
 
 
 def _measured(cases: list[_Case], repeats: int, rounds: int) -> Iterable[Measurement]:
@@ -115,6 +130,15 @@ def _row(value: Measurement) -> _Row:
         "time_us": round(value.time_us, 2),
         "preparation_us": round(value.preparation_us, 2),
     }
+
+
+def _predicted(core: Core | None, value: Measurement) -> _Row:
+    """What the product alone is predicted to take, and the error, where there is a core to predict for."""
+    if core is None:
+        return {}
+    sizes = value.k, value.n_out, value.batch_tokens, value.threads, value.weights_from
+    time_us = predict_kernel(core, value.kernel, *sizes).breakdown["product"]
+    return {"predicted_us": round(time_us, 2), "error": round(time_us / value.time_us - 1, 4)}
 
 
 def _chosen(names: list[str] | None) -> list[NativeKernel]:

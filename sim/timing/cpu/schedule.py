@@ -260,7 +260,7 @@ def _earliest(calendar: Int64, allowed: NDArray[np.bool_], ready: int, cycles: i
         if not allowed[pipe]:
             continue
         start, free = ready, 0
-        while free < cycles and start < found:
+        while free < cycles and start <= found:
             if calendar[pipe, (start + free) % calendar.shape[1]] == start + free:
                 start, free = start + free + 1, 0
             else:
