@@ -55,9 +55,12 @@ def _quarters(a: Assembler, block: Offset, mask: Register) -> list[Register]:
 
 def _add_block(a: Assembler, total: Register, quarters: Sequence[Register], inputs: Offset) -> None:
     """Products of 128 weights, added to sums of 16 bits."""
-    for number, quarter in enumerate(quarters):
-        product = a.op("vpmaddubsw", quarter, memory=a.at("activations", inputs + 32 * number))
-        a.into(total, "vpaddw", total, product)
+    products = [
+        a.op("vpmaddubsw", quarter, memory=a.at("activations", inputs + 32 * number))
+        for number, quarter in enumerate(quarters)
+    ]
+    for pair in (products[:2], products[2:]):
+        a.into(total, "vpaddw", total, a.op("vpaddw", *pair))
 
 
 def _sum_up(a: Assembler, total: Register, target: Offset) -> None:
@@ -110,10 +113,8 @@ def _tokens_together(problem: Problem, name: str) -> Step:
     together = 4 if batch % 4 == 0 else 1
     a = _assembler(problem, name)
     mask, ones = a.load("mask", 0), a.load("ones", 0)
-    many = _block_of(n)
-    tokens = batch // together
-    with a.loop("rows", n // many) as part, a.loop("tokens", tokens) as token, a.loop("row", many) as row:
-        weights, target = part * (many * k // 4) + row * (k // 4), part * (4 * many) + row * 4
+    with a.loop("rows", n) as row, a.loop("tokens", batch // together) as token:
+        weights, target = row * (k // 4), row * 4
         wide = [a.op("zero") for _ in range(together)]
         for first, blocks in _spans(k):
             totals = [a.op("zero") for _ in range(together)]

@@ -2,7 +2,8 @@
 
 Every instruction takes the earliest free place of a pipe that can execute it once its operands are there; older ones
 choose first. It is dispatched in order, so many a cycle, and only while the reorder buffer has room. Loads that cross a
-cache line take their pipe longer. Branches are foreseen, and no queue but the reorder buffer fills up.
+cache line take their pipe longer; what is read back from where it was just written waits for that. Branches are
+foreseen, and no queue but the reorder buffer fills up.
 
 Long loops are simulated for as many iterations as they need to become steady, and continued at that pace.
 """
@@ -136,6 +137,7 @@ class _Scheduler:
             splits,
             tables.sources,
             tables.targets,
+            tables.places,
             tables.work,
             tables.pipes,
             self._core.dispatch_width,
@@ -191,6 +193,9 @@ class _Tables:
     ----------
     sources : int64 [instructions, 4], registers, 0 for none
     targets : int64 [instructions]
+    places : int64 [instructions]
+        Where an access goes, as a register of its own, if it is always the same place and something is written there; 0
+        otherwise.
     work : int64 [instructions, columns]
     pipes : bool [instructions + 2 kinds, pipes]
         Those that can execute each; behind them those of loads and of stores.
@@ -201,6 +206,7 @@ class _Tables:
 
     sources: Int64
     targets: Int64
+    places: Int64
     work: Int64
     pipes: NDArray[np.bool_]
     access_bytes: Int64
@@ -209,9 +215,14 @@ class _Tables:
 
 
 def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) -> _Tables:
-    registers: dict[Register, int] = {}
+    registers: dict[Register | tuple[str, int], int] = {}
+    written = {_fixed_place(item) for item in items if item.target is None} - {None}
     count = len(items) + 1
-    sources, targets = np.zeros((count, _SOURCES), np.int64), np.zeros(count, np.int64)
+    sources, targets, places = (
+        np.zeros((count, _SOURCES), np.int64),
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+    )
     work, pipes = np.zeros((count, 7), np.int64), np.zeros((count + 2, len(core.pipes)), np.bool_)
     access, alignment = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for number, item in enumerate(items):
@@ -222,6 +233,8 @@ def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) ->
         if item.address is not None:
             access[number] = item.address.size_bytes
             alignment[number] = program.alignment_bytes.get(item.address.buffer, 0)
+            if (place := _fixed_place(item)) in written:
+                places[number] = registers.setdefault(place, len(registers) + 1)
         work[number], allowed = _work(core, item)
         pipes[number] = [name in allowed for name in core.pipes]
     integer = core.instructions["integer"]
@@ -229,7 +242,14 @@ def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) ->
     pipes[count - 1] = [name in integer.pipes for name in core.pipes]
     pipes[count] = [name in core.loads.pipes for name in core.pipes]
     pipes[count + 1] = [name in core.loads.store_pipes for name in core.pipes]
-    return _Tables(sources, targets, work, pipes, access, alignment, count - 1)
+    return _Tables(sources, targets, places, work, pipes, access, alignment, count - 1)
+
+
+def _fixed_place(item: Instruction) -> tuple[str, int] | None:
+    """Where an instruction reads or writes, if that is the same place in every iteration."""
+    if item.address is None or any(stride for _, stride in item.address.offset.strides):
+        return None
+    return item.address.buffer, item.address.offset.constant
 
 
 def _work(core: Core, item: Instruction) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -276,6 +296,7 @@ def _simulate(
     splits: NDArray[np.bool_],
     sources: Int64,
     targets: Int64,
+    places: Int64,
     work: Int64,
     pipes: NDArray[np.bool_],
     width: int,
@@ -286,7 +307,7 @@ def _simulate(
     """Cycles, and those in which each pipe is busy."""
     calendar = np.full((pipe_count, 1 << 14), -1, np.int64)
     busy = np.zeros(pipe_count, np.int64)
-    ready = np.zeros(max(targets.max(), sources.max()) + 1, np.int64)
+    ready = np.zeros(max(targets.max(), sources.max(), places.max()) + 1, np.int64)
     retired = np.zeros(len(order), np.int64)
     dispatch, room, end = 0, width, 0
     kinds = len(work)
@@ -301,9 +322,10 @@ def _simulate(
         for source in sources[number]:
             start = max(start, ready[source])
         done = dispatch + 1
+        written = max(dispatch + 1, ready[places[number]])
         for _ in range(work[number, _LOADS]):
             cycles = 1 + (split_cycles if splits[place] else 0)
-            pipe, at = _earliest(calendar, pipes[kinds], dispatch + 1, cycles, busy)
+            pipe, at = _earliest(calendar, pipes[kinds], written, cycles, busy)
             for cycle in range(at, at + cycles):
                 calendar[pipe, cycle % calendar.shape[1]] = cycle
             busy[pipe] += cycles
@@ -323,6 +345,8 @@ def _simulate(
             finished = max(finished, at + 1)
         if targets[number]:
             ready[targets[number]] = finished
+        if work[number, _STORES] and places[number]:
+            ready[places[number]] = finished
         end = max(end, finished)
         retired[place] = end
     return end, busy
