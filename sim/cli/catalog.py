@@ -7,8 +7,12 @@ from typing import Any
 from isa import FORMATS, Format
 from sim.cli.output import JsonOption, print_json, print_table
 from sim.functional import BACKENDS
+from sim.simd.kernel import CpuKernel
+from sim.simd.kernels import KERNELS
+from sim.study.reproductions import REPRODUCTIONS
 from sim.study.sweep import shipped_studies
 from sim.timing import load_machine, shipped_machines
+from sim.timing.cpu.core import load_core, shipped_cores
 from workloads import load_model_architecture, shipped_models
 
 __all__ = ["list_command"]
@@ -18,16 +22,20 @@ _USUAL_SHAPE = (4096, 4096)
 
 
 def list_command(as_json: JsonOption = False) -> None:
-    """List shipped models, machines, formats (bits per value of a 4096 x 4096 tensor), backends and studies.
+    """List shipped models, machines, CPU cores and kernels, formats (bits per value of a 4096 x 4096 tensor), backends,
+    studies and publications.
 
     Example: `bitloom list --json`
     """
     document: dict[str, list[dict[str, Any]]] = {
         "models": [_model(name) for name in shipped_models()],
         "machines": [_machine(name) for name in shipped_machines()],
+        "cores": [_core(name) for name in shipped_cores()],
+        "kernels": [_kernel(kernel) for kernel in KERNELS.values()],
         "formats": [_format(value) for value in FORMATS.values()],
         "backends": [{"name": value.name, "summary": value.summary} for value in BACKENDS.values()],
         "studies": [{"name": name} for name in shipped_studies()],
+        "publications": [{"name": name} for name in REPRODUCTIONS],
     }
     if as_json:
         print_json(document)
@@ -70,6 +78,22 @@ def _machine(name: str) -> dict[str, Any]:
         "area_um2": machine.area_um2,
         "description": machine.description,
     }
+
+
+def _core(name: str) -> dict[str, Any]:
+    core = load_core(name)
+    features = " ".join(core.features)
+    return {
+        "name": name,
+        "cores": core.cores,
+        "clock_ghz": core.clock_ghz,
+        "features": features,
+        "description": core.description,
+    }
+
+
+def _kernel(kernel: CpuKernel) -> dict[str, Any]:
+    return {"name": kernel.name, "features": " ".join(sorted(kernel.features)), "source": kernel.source}
 
 
 def _text(value: Any) -> str:

@@ -5,3 +5,8 @@
 
 Programs are those of `sim.simd`; cores are files in `sim/machines/cpu/`.
 """
+
+from sim.timing.cpu.core import Core, load_core, shipped_cores
+from sim.timing.cpu.predict import Prediction, kernel_named, predict_kernel
+
+__all__ = ["Core", "Prediction", "kernel_named", "load_core", "predict_kernel", "shipped_cores"]

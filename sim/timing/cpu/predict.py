@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Generic, Literal, TypeVar
 
 from isa import InputError
 from sim.simd.kernel import CpuKernel, Problem, Step
 from sim.simd.kernels import KERNELS
 from sim.simd.program import Instruction, Loop, Offset, Variable, VectorProgram
-from sim.timing.cpu.core import Core, load_core
-from sim.timing.cpu.schedule import Schedule, schedule
+from sim.timing.cpu.core import Core, load_core, shipped_cores
+from sim.timing.cpu.schedule import Schedule, length, schedule
 from sim.timing.cpu.traffic import streams_of, touched_bytes, traffic_bytes
 
 __all__ = ["Prediction", "WeightsFrom", "kernel_named", "predict_kernel"]
 
 WeightsFrom = Literal["hot", "stream"]
+Value = TypeVar("Value")
 
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096
@@ -83,7 +85,7 @@ def predict_kernel(
         If there is no such core or kernel, the core lacks a feature or an instruction of the kernel, or the kernel does
         not take these sizes.
     """
-    core = cpu if isinstance(cpu, Core) else load_core(cpu)
+    core = cpu if isinstance(cpu, Core) else _shipped_core(cpu) if cpu in shipped_cores() else load_core(cpu)
     found = kernel if isinstance(kernel, CpuKernel) else kernel_named(kernel)
     if missing := found.features - set(core.features):
         raise InputError(f"core {core.name}", "features", list(core.features), f"{sorted(missing)}, for {found.name}")
@@ -94,16 +96,21 @@ def predict_kernel(
     return _prediction(core, found, Problem(k, n_out, batch_tokens), threads, weights_from)
 
 
+_shipped_core = lru_cache(load_core)
+
+
 def _prediction(core: Core, kernel: CpuKernel, problem: Problem, threads: int, weights_from: WeightsFrom) -> Prediction:
     try:
-        steps = kernel.steps(problem)
-        parts = [(step, _scheduled(core, step.program, threads)) for step in steps]
+        scheduled = _scheduled(_Same(core), _Same(kernel), problem)
     except ValueError as error:
         raise InputError(f"kernel {kernel.name}", "problem", f"{problem} on {core.name}", str(error)) from None
+    steps = tuple(step for step, _ in scheduled)
     resident = _resident_bytes(steps)
     breakdown: dict[str, float] = {}
     bounds: dict[str, float] = {}
-    for step, (program, taken) in parts:
+    for step, whole in scheduled:
+        program = _part(_Same(step.program), threads)
+        taken = whole.times(length(program.body) / length(step.program.body))
         limits = _limits(core, kernel, program, taken, threads, resident, weights_from)
         time_us = max(limits.values())
         breakdown[step.kind] = breakdown.get(step.kind, 0.0) + time_us
@@ -144,7 +151,7 @@ def _moved(
 ) -> tuple[float, float]:
     """Bytes of weights, and of all else, that one thread brings into a level of cache from beyond."""
     size = core.caches[level].size_bytes
-    traffic = traffic_bytes(program, size // _SAFETY)
+    traffic = dict(_traffic(_Same(program), size // _SAFETY))
     weights = float(traffic.pop(kernel.weight_buffer, 0))
     others = float(sum(traffic.values()))
     missing = _missing_share(resident, size)
@@ -190,14 +197,34 @@ def _missed_ns_per_byte(core: Core, program: VectorProgram, taken: Schedule, ker
     return core.dram.latency_ns / max(_LINE_BYTES, reached)
 
 
-def _scheduled(core: Core, program: VectorProgram, threads: int) -> tuple[VectorProgram, Schedule]:
-    """The part of a program that one of some threads does, and its schedule."""
-    part = _part(program, threads)
-    return part, schedule(core, part)
+class _Same(Generic[Value]):
+    """A value that is equal to itself alone, so that what belongs to it can be remembered."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
-def _part(program: VectorProgram, threads: int) -> VectorProgram:
+@lru_cache(maxsize=2048)
+def _scheduled(core: _Same[Core], kernel: _Same[CpuKernel], problem: Problem) -> list[tuple[Step, Schedule]]:
+    """The steps of a kernel, with the schedule of each on one thread."""
+    return [(step, schedule(core.value, step.program)) for step in kernel.value.steps(problem)]
+
+
+@lru_cache(maxsize=2048)
+def _traffic(program: _Same[VectorProgram], size: int) -> dict[str, int]:
+    return traffic_bytes(program.value, size)
+
+
+@lru_cache(maxsize=2048)
+def _part(whole: _Same[VectorProgram], threads: int) -> VectorProgram:
     """Of outermost loops, so many iterations as the slowest thread has."""
+    program = whole.value
     if threads == 1:
         return program
     body = tuple(_shortened(item, threads) if isinstance(item, Loop) else item for item in program.body)

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from sim.simd.program import Instruction, Loop, Register, Variable, VectorProgram
 from sim.timing.cpu.core import Core
 
-__all__ = ["Schedule", "schedule"]
+__all__ = ["Schedule", "length", "schedule"]
 
 Int64 = NDArray[np.int64]
 
 _LINE_BYTES = 64
-_LONGEST = 24_000
+_LONGEST = 16_000
 """Instructions that are simulated one by one; longer programs are put together of their loops."""
 _SOURCES = 4
 _FREE = ("zero", "lower_half")
@@ -95,11 +95,11 @@ class _Scheduler:
 
     def of(self, body: Sequence[Instruction | Loop]) -> Schedule:
         """Of instructions and loops in a row."""
-        if _length(body) <= _LONGEST:
+        if length(body) <= _LONGEST:
             return self._simulated(body)
         total, straight = self._nothing(), list[Instruction | Loop]()
         for item in body:
-            if isinstance(item, Loop) and _length([item]) > _LONGEST // 8:
+            if isinstance(item, Loop) and length([item]) > _LONGEST // 8:
                 total = total.then(self._simulated(straight)).then(self._loop(item))
                 straight = []
             else:
@@ -107,7 +107,7 @@ class _Scheduler:
         return total.then(self._simulated(straight))
 
     def _loop(self, loop: Loop) -> Schedule:
-        count, each = loop.variable.count, _length(loop.body) + loop.overhead
+        count, each = loop.variable.count, length(loop.body) + loop.overhead
         if each > _LONGEST // 4:
             # Against such a body the few instructions of the loop itself take no time.
             around = replace(self._nothing(), instructions=loop.overhead)
@@ -174,10 +174,10 @@ class _Scheduler:
         return self._known_strides[variable]
 
 
-def _length(body: Sequence[Instruction | Loop]) -> int:
+def length(body: Sequence[Instruction | Loop]) -> int:
     """Instructions that are executed."""
     return sum(
-        item.variable.count * (_length(item.body) + item.overhead) if isinstance(item, Loop) else 1 for item in body
+        item.variable.count * (length(item.body) + item.overhead) if isinstance(item, Loop) else 1 for item in body
     )
 
 
@@ -233,8 +233,9 @@ def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) ->
         if item.address is not None:
             access[number] = item.address.size_bytes
             alignment[number] = program.alignment_bytes.get(item.address.buffer, 0)
-            if (place := _fixed_place(item)) in written:
-                places[number] = registers.setdefault(place, len(registers) + 1)
+            fixed = _fixed_place(item)
+            if fixed is not None and fixed in written:
+                places[number] = registers.setdefault(fixed, len(registers) + 1)
         work[number], allowed = _work(core, item)
         pipes[number] = [name in allowed for name in core.pipes]
     integer = core.instructions["integer"]
