@@ -121,6 +121,8 @@ class Dram(_Model):
     latency_ns : float
     streams_of_a_page : int
         Streams in one page of 4 KiB that the prefetchers follow; of more, those beyond are not foreseen.
+    exposed_share : float
+        Of what is shorter, computing or reading, the share that the other does not hide.
     source : str
     """
 
@@ -128,6 +130,7 @@ class Dram(_Model):
     total_gb_per_second: Positive
     latency_ns: Positive
     streams_of_a_page: Count
+    exposed_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     source: Source
 
     def total_of(self, threads: int) -> float:
@@ -158,6 +161,9 @@ class Core(_Model):
     operation_us : float
         From the end of an operation of a model's graph to the beginning of the next: threads meet.
     pipes : tuple of str
+    mixed_share : float
+        Of all places in the pipes for vectors, the share that a mix of instructions can fill: a pipe is chosen before
+        it is known when operands will be there.
     loads : Loads
     caches : tuple of Cache
         From the first level on.
@@ -180,6 +186,7 @@ class Core(_Model):
     reorder_buffer: Count
     operation_us: Annotated[float, Field(ge=0, le=1e4)] = 2.0
     pipes: tuple[Name, ...] = Field(min_length=1, max_length=_MOST_PIPES)
+    mixed_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     loads: Loads
     caches: tuple[Cache, ...] = Field(min_length=1)
     dram: Dram
@@ -200,6 +207,12 @@ class Core(_Model):
         if "integer" not in self.instructions:
             raise ValueError("instructions has no integer, which loops take")
         return self
+
+    @property
+    def vector_pipes(self) -> tuple[str, ...]:
+        """Pipes that execute instructions other than loads, stores and those on integers."""
+        others = {*self.loads.pipes, *self.loads.store_pipes, *self.instructions["integer"].pipes}
+        return tuple(pipe for pipe in self.pipes if pipe not in others)
 
     def clock_of(self, threads: int) -> float:
         """Clock in GHz with so many busy cores: from one to all, in a straight line."""

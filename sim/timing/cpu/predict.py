@@ -112,7 +112,7 @@ def _prediction(core: Core, kernel: CpuKernel, problem: Problem, threads: int, w
         program = _part(_Same(step.program), threads)
         taken = whole.times(length(program.body) / length(step.program.body))
         limits = _limits(core, kernel, program, taken, threads, resident, weights_from)
-        time_us = max(limits.values())
+        time_us = max(limits.values()) + core.dram.exposed_share * min(limits.values())
         breakdown[step.kind] = breakdown.get(step.kind, 0.0) + time_us
         bound = max(limits, key=lambda name, limits=limits: limits[name])  # type: ignore[misc]
         name = taken.bound_by if bound == "core and caches" else bound

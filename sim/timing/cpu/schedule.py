@@ -80,7 +80,10 @@ def schedule(core: Core, program: VectorProgram) -> Schedule:
     ValueError
         If the core's file does not have one of its instructions.
     """
-    return _Scheduler(core, program).of(program.body)
+    found = _Scheduler(core, program).of(program.body)
+    pipes = core.vector_pipes
+    filled = sum(found.busy[pipe] for pipe in pipes) / (len(pipes) * core.mixed_share) if pipes else 0.0
+    return replace(found, cycles=max(found.cycles, filled), busy=found.busy | {"vector pipes": filled})
 
 
 class _Scheduler:

@@ -32,5 +32,11 @@ def zen4_kernels() -> Iterator[Item]:
 
 
 def _is_fitted(row: Mapping[str, Any]) -> bool:
-    """Whether a figure of the core's file was fitted to this row (`exposed_share` of its caches)."""
-    return (row["kernel"], row["k"], row["weights_from"]) == ("I2_S[1x1]", 2560, "hot")
+    """Whether a figure of the core's file was fitted to this row; the file says which."""
+    shape = row["kernel"], row["k"], row["n_out"], row["batch_tokens"], row["threads"], row["weights_from"]
+    kernel, k, _, _, _, weights_from = shape
+    return (
+        (kernel, k, weights_from) == ("I2_S[1x1]", 2560, "hot")
+        or (kernel, weights_from) == ("q4_0", "stream")
+        or shape in {("f32", 2560, 2560, 1, 1, "hot"), ("bf16", 2560, 6912, 1, 1, "hot")}
+    )
