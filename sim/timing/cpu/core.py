@@ -41,10 +41,13 @@ class Timing(_Model):
         For so long the pipe takes nothing else.
     latency_cycles : int
         From its operands to its result.
+    accumulator_latency_cycles : int, optional
+        From its first operand, which it adds to, where that may come later than the others.
     slots : int
         Places that it takes of those dispatched in a cycle.
     pieces : int
-        Pipes that it takes, one after the other or side by side: 2 for an instruction of two operations.
+        Pipes that it takes, one after the other or side by side: 2 for an instruction of two operations, 0 for one that
+        is nothing but a load.
     wide : Timing, optional
         On vectors wider than the core's; without it such vectors take the same pipes for as many times as long.
     source : str
@@ -53,8 +56,9 @@ class Timing(_Model):
     pipes: tuple[Name, ...] = Field(min_length=1)
     cycles: Annotated[int, Field(strict=True, ge=1, le=256)] = 1
     latency_cycles: Annotated[int, Field(strict=True, ge=0, le=256)]
+    accumulator_latency_cycles: Annotated[int | None, Field(strict=True, ge=0, le=256)] = None
     slots: Annotated[int, Field(strict=True, ge=0, le=64)] = 1
-    pieces: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    pieces: Annotated[int, Field(strict=True, ge=0, le=64)] = 1
     wide: Timing | None = None
     source: Source
 

@@ -185,7 +185,7 @@ def length(body: Sequence[Instruction | Loop]) -> int:
 
 
 # Columns of `_Tables.work`.
-_CYCLES, _PIECES, _LATENCY, _SLOTS, _LOADS, _STORES, _LOAD_LATENCY = range(7)
+_CYCLES, _PIECES, _LATENCY, _SLOTS, _LOADS, _STORES, _LOAD_LATENCY, _LATE = range(8)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) ->
         np.zeros(count, np.int64),
         np.zeros(count, np.int64),
     )
-    work, pipes = np.zeros((count, 7), np.int64), np.zeros((count + 2, len(core.pipes)), np.bool_)
+    work, pipes = np.zeros((count, 8), np.int64), np.zeros((count + 2, len(core.pipes)), np.bool_)
     access, alignment = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for number, item in enumerate(items):
         for place, register in enumerate(item.sources):
@@ -242,7 +242,7 @@ def _tables(core: Core, program: VectorProgram, items: Sequence[Instruction]) ->
         work[number], allowed = _work(core, item)
         pipes[number] = [name in allowed for name in core.pipes]
     integer = core.instructions["integer"]
-    work[-1] = integer.cycles, integer.pieces, integer.latency_cycles, integer.slots, 0, 0, 0
+    work[-1] = integer.cycles, integer.pieces, integer.latency_cycles, integer.slots, 0, 0, 0, 0
     pipes[count - 1] = [name in integer.pipes for name in core.pipes]
     pipes[count] = [name in core.loads.pipes for name in core.pipes]
     pipes[count + 1] = [name in core.loads.store_pipes for name in core.pipes]
@@ -264,7 +264,7 @@ def _work(core: Core, item: Instruction) -> tuple[tuple[int, ...], tuple[str, ..
         loads, stores = (0, pieces) if item.target is None else (pieces, 0)
     latency = core.loads.latency_cycles if loads else 0
     if item.name in ("load", "store") or (item.name not in core.instructions and item.name in _FREE):
-        return (0, 0, 0, 1, loads, stores, latency), ()
+        return (0, 0, 0, 1, loads, stores, latency, 0), ()
     found = core.instructions.get(item.name)
     if found is None:
         raise ValueError(f"core {core.name} does not say how long {item.name} takes")
@@ -273,7 +273,9 @@ def _work(core: Core, item: Instruction) -> tuple[tuple[int, ...], tuple[str, ..
     cycles = timing.cycles
     if wide and found.wide is None:
         cycles *= -(-item.size_bytes // core.vector_bytes)
-    return (cycles, timing.pieces, timing.latency_cycles, timing.slots, loads, stores, latency), timing.pipes
+    known = timing.accumulator_latency_cycles
+    late = 0 if known is None else timing.latency_cycles - known
+    return (cycles, timing.pieces, timing.latency_cycles, timing.slots, loads, stores, latency, late), timing.pipes
 
 
 @numba.njit(cache=True)
@@ -323,7 +325,8 @@ def _simulate(
             dispatch, room = dispatch + 1, width
         room -= work[number, _SLOTS]
         start = dispatch + 1
-        for source in sources[number]:
+        start = max(start, ready[sources[number, 0]] - work[number, _LATE])
+        for source in sources[number, 1:]:
             start = max(start, ready[source])
         done = dispatch + 1
         written = max(dispatch + 1, ready[places[number]])
