@@ -101,6 +101,13 @@ def _average(left: Bytes, right: Bytes, **_: object) -> Bytes:
     return ((left.astype(np.uint16) + right + 1) >> 1).astype(np.uint8)
 
 
+def _sum_differences(left: Bytes, right: Bytes, **_: object) -> Bytes:
+    """Of the differences of eight bytes, without their signs."""
+    sizes = np.abs(left.astype(np.int16) - right)
+    return as_bytes(sizes.reshape(*sizes.shape[:-1], -1, 8).sum(axis=-1, dtype="<u8"))
+
+
+define("vpsadbw", 2, _sum_differences)
 define("vpaddsw", 2, _add_saturated)
 define("vpavgb", 2, _average)
 
@@ -184,6 +191,23 @@ def _permute_quadwords(value: Bytes, *, immediate: int, **_: object) -> Bytes:
     return value.reshape(*value.shape[:-1], -1, 4, 8)[..., order, :].reshape(value.shape)
 
 
+def _permute_halves(left: Bytes, right: Bytes, *, immediate: int, **_: object) -> Bytes:
+    """Vectors of 32 bytes; no zeroing."""
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    halves = [half for value in (left, right) for half in np.split(np.broadcast_to(value, shape), 2, axis=-1)]
+    return np.concatenate([halves[immediate & 3], halves[immediate >> 4 & 3]], axis=-1)
+
+
+def _gathered(places: Bytes, block: Bytes, **_: object) -> Bytes:
+    """Words of four bytes from a block of memory, by their offsets in bytes."""
+    bytes_of_words = lanes(places, "<i4")[..., None] + np.arange(4)
+    shape = (*np.broadcast_shapes(bytes_of_words.shape[:-2], block.shape[:-1]), bytes_of_words[0].size)
+    flat = np.broadcast_to(bytes_of_words.reshape(*bytes_of_words.shape[:-2], -1), shape)
+    return np.take_along_axis(np.broadcast_to(block, (*shape[:-1], block.shape[-1])), flat, axis=-1)
+
+
+define("vperm2i128", 2, _permute_halves)
+define("vgatherdps", 2, _gathered)
 define("vpshufb", 2, _shuffle_bytes)
 define("vpshufd", 1, _shuffle_words)
 define("vpermq", 1, _permute_quadwords)
@@ -217,6 +241,12 @@ def _with_upper(lower: Bytes, upper: Bytes, *, size_bytes: int, **_: object) -> 
     return np.concatenate(parts, axis=-1)
 
 
+def _extracted_word(value: Bytes, *, immediate: int, **_: object) -> Bytes:
+    """To a register of integers, whose upper half is cleared."""
+    word = value[..., 4 * immediate : 4 * immediate + 4]
+    return np.concatenate([word, np.zeros_like(word)], axis=-1)
+
+
 def _lower(value: Bytes, *, size_bytes: int, **_: object) -> Bytes:
     return value[..., :size_bytes]
 
@@ -232,6 +262,7 @@ define("vextracti128", 1, _upper, 16)
 define("vextracti64x4", 1, _upper, 32)
 define("vinserti128", 2, _with_upper)
 define("lower_half", 1, _lower)
+define("vpextrd", 1, _extracted_word, 8)
 define("vbroadcasti128", 1, _broadcast(16))
 for _letter, _size in (("b", 1), ("w", 2), ("d", 4), ("q", 8)):
     define(f"vpbroadcast{_letter}", 1, _broadcast(_size))

@@ -25,6 +25,7 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "3.8b": {"hidden_size": 3200, "ffn_size": 12800, "layers": 26, "heads": 32, "kv_heads": 32, "head_dim": 100},
 }
 _BEST = ("I2_S[1x1]", "TL2", "I2_S NEON dotprod", "TL1")
+_ON_NEON = {"f16": "F16 NEON", "q8_0": "Q8_0 NEON dotprod", "tq2_0": "TQ2_0 NEON dotprod"}
 _PROMPT_TOKENS = 128
 
 
@@ -46,7 +47,7 @@ def _kernels(core: Core, name: str) -> list[str]:
 
 def _of_the_core(core: Core, name: str) -> str:
     """Kernels of one format have a name for each family of cores."""
-    return f"{name} NEON" if "neon" in core.features and f"{name} NEON" in KERNELS else name
+    return _ON_NEON.get(name, name) if "neon" in core.features else name
 
 
 def _speed(core: Core, row: Mapping[str, Any], kernel: str) -> float:

@@ -27,7 +27,7 @@ _KERNELS: Mapping[tuple[str, str], str] = {
     ("T-MAC b4", "avx2"): "T-MAC b4 fast",
     ("T-MAC b4", "neon"): "T-MAC b4 NEON fast",
 }
-_HEADS = {"avx2": "f16", "neon": "f16 NEON"}
+_HEADS = {"avx2": "f16", "neon": "F16 NEON"}
 
 
 def tmac() -> Iterator[Item]:
