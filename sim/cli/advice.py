@@ -39,7 +39,7 @@ def advise_command(
     architecture = load_model_architecture(model)
     names = [kernel_named(name).name for name in kernel or []]
     of_head = kernel_named(head or ("F16 NEON" if "neon" in core.features else "f16"))
-    kernels = kernels_of(core, names)
+    kernels = kernels_of(core, names, architecture.weight_format)
     counts, batches = _numbers("--threads", threads), _numbers("--batch", batch)
     with progress_bar(f"{model} on {core.name}", len(kernels) * len(counts) * len(batches)) as advance:
         ranked = list(advise(core, architecture, kernels, of_head, counts, batches, advance))

@@ -33,19 +33,26 @@ class Choice:
     prediction: ModelPrediction
 
 
-def kernels_of(core: Core, names: Sequence[str] = ()) -> list[CpuKernel]:
-    """The kernels without loss that a core can run, of those named or of all.
+def kernels_of(core: Core, names: Sequence[str] = (), weight_format: str = "ternary") -> list[CpuKernel]:
+    """The kernels that a core can run: those named, or all without loss that are made for weights of a format.
+
+    Two-bit integers hold ternary weights. A model whose weights are floats has to be quantized: any format is a choice.
 
     Raises
     ------
     InputError
         If there is none.
     """
-    chosen = [KERNELS[name] for name in names] if names else [each for each in KERNELS.values() if not each.loss]
+    chosen = [KERNELS[name] for name in names] if names else _made_for(weight_format)
     able = [each for each in chosen if each.features <= set(core.features)]
     if not able:
         raise InputError(f"core {core.name}", "features", list(core.features), "those of a kernel")
     return able
+
+
+def _made_for(weight_format: str) -> list[CpuKernel]:
+    formats = {"ternary", "int2"} if weight_format == "ternary" else {each.weight_format for each in KERNELS.values()}
+    return [kernel for kernel in KERNELS.values() if not kernel.loss and kernel.weight_format in formats]
 
 
 def advise(

@@ -69,6 +69,8 @@ class CpuKernel:
         The buffer that weights are in.
     loss : str
         What its result loses against the product of its codes and the activations that it is given; nothing if empty.
+    weight_format : str
+        Number format of the codes that it is made for.
     """
 
     name: str
@@ -79,6 +81,7 @@ class CpuKernel:
     result: Callable[[Problem, Mapping[str, Bytes]], NDArray[Any]]
     weight_buffer: str = "weights"
     loss: str = ""
+    weight_format: str = "ternary"
 
 
 def execute(kernel: CpuKernel, problem: Problem, codes: NDArray[np.int8], activations: NDArray[Any]) -> NDArray[Any]:

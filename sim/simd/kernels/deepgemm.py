@@ -110,5 +110,6 @@ DEEPGEMM_KERNELS = (
     CpuKernel(
         *("DeepGEMM", frozenset({"avx2"}), "arXiv 2304.09049, section 3", _steps, _operands, _result),
         loss="activations in 2 bits",
+        weight_format="int2",
     ),
 )

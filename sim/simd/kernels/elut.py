@@ -228,7 +228,8 @@ def elut_kernel(levels: int, group: int) -> CpuKernel:
         return halved
 
     source = "arXiv 2502.11880, section 3; microsoft/BitNet, utils/codegen_tl2.py"
-    return CpuKernel(_name(grouping), frozenset({"avx2"}), source, steps, operands, result)
+    weight_format = {2: "int1", 3: "ternary"}.get(levels, f"int{(levels - 1).bit_length()}")
+    return CpuKernel(_name(grouping), frozenset({"avx2"}), source, steps, operands, result, weight_format=weight_format)
 
 
 ELUT_KERNELS = tuple(elut_kernel(*member) for member in ((2, 4), (2, 5), (3, 2), (3, 3), (4, 2), (5, 2)))

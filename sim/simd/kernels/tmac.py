@@ -260,7 +260,11 @@ def tmac_kernel(bits: int, kind: Kind) -> CpuKernel:
 
     source = "microsoft/T-MAC, python/t_mac/intrins/tbl.cc and lut_ctor.cc"
     loss = "entries of tables in 8 bits" + (", averaged in 8 bits" if kind == "fast" else "")
-    return CpuKernel(variant.name, frozenset({"avx2", "fma"}), source, steps, operands, result, loss=loss)
+    return CpuKernel(
+        *(variant.name, frozenset({"avx2", "fma"}), source, steps, operands, result),
+        loss=loss,
+        weight_format=f"int{bits}",
+    )
 
 
 _MEMBERS: tuple[tuple[int, Kind], ...] = (

@@ -95,6 +95,7 @@ def _result(problem: Problem, memory: Mapping[str, Bytes]) -> NDArray[np.int32]:
 
 VNNI_KERNELS = (
     CpuKernel(
-        "VNNI 2-bit", frozenset({"avx512", "vnni"}), "design: ternary codes on vpdpbusd", _steps, _operands, _result
+        *("VNNI 2-bit", frozenset({"avx512", "vnni"}), "design: ternary codes on vpdpbusd", _steps, _operands, _result),
+        weight_format="int2",
     ),
 )
