@@ -81,3 +81,24 @@ def _blended_doublewords(low: Bytes, high: Bytes, *, immediate: int, **_: object
 
 define("vpblendd", 2, _blended_doublewords)
 define("vpermps", 2, _permuted_doublewords)
+
+
+def _with_upper_half(lower: Bytes, upper: Bytes, **_: object) -> Bytes:
+    return np.concatenate(np.broadcast_arrays(lower[..., :32], upper[..., :32]), axis=-1)
+
+
+def _signs(value: Bytes, **_: object) -> Bytes:
+    """The highest bits of bytes as a mask."""
+    bits = np.packbits(value >> 7, axis=-1, bitorder="little")
+    return np.concatenate([bits, np.zeros((*bits.shape[:-1], 8 - bits.shape[-1]), np.uint8)], axis=-1)
+
+
+def _masked_difference(otherwise: Bytes, mask: Bytes, left: Bytes, right: Bytes, **_: object) -> Bytes:
+    """Where the mask has a zero, a byte stays as it is."""
+    chosen = np.unpackbits(mask, axis=-1, bitorder="little")[..., : otherwise.shape[-1]].astype(bool)
+    return np.where(chosen, left - right, otherwise)
+
+
+define("vinserti32x8", 2, _with_upper_half, 64)
+define("vpmovb2m", 1, _signs, 8)
+define("vpsubb_masked", 4, _masked_difference)

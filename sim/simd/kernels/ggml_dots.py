@@ -103,7 +103,7 @@ def _sum_of_codes(a: Assembler, totals: Registers) -> Register:
     return horizontal_sum(a, totals["codes"])
 
 
-def _dot_of_blocks(block: Block, finish: Finish, count: int, sizes: _Sizes, constants: Constants) -> Dot:
+def _dot_of_blocks(form: _Form, count: int, input_bytes: int) -> Dot:
     """A dot product as a loop over blocks."""
 
     def dot(a: Assembler, weights: Offset, inputs: Offset) -> Register:
