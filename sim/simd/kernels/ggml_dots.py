@@ -10,7 +10,7 @@ Source: llama.cpp, ggml/src/ggml-cpu/arch/x86/quants.c, `ggml_vec_dot_*`, as GCC
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from sim.simd.program import Offset, Register
 
 __all__ = [
     "GGML_DOT_KERNELS",
+    "BlockDot",
     "Constants",
     "Registers",
     "add_scaled",
@@ -53,16 +54,49 @@ Codes = Callable[[Assembler, Offset, Registers], Register]
 """Writes the signed codes of a block: its place, and constants."""
 
 
-_ONE_TOTAL: Mapping[str, int] = {"codes": 32}
+def _sum_of_codes(a: Assembler, totals: Registers) -> Register:
+    return horizontal_sum(a, totals["codes"])
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """Bytes of a block of weights, of one of activations, and of each total."""
+class BlockDot:
+    """A kernel whose rows are blocks.
 
-    weights: int
-    inputs: int
-    totals: Mapping[str, int]
+    Parameters
+    ----------
+    name : str
+    values, block_bytes : int
+        Of a block of weights. Activations are in Q8_0 if a block has 32, in Q8_K if it has 256.
+    pack : function
+        Codes [n_out, k] as bytes, under scales of 1.
+    constants : tuple of (str, bytes)
+    block : function
+        Writes a block's part of a dot product.
+    overhead : int
+        Instructions on integers of a turn, as GCC 12 has them.
+    totals : mapping of str to int
+        Registers that blocks add to, and their bytes.
+    finish : function
+        Writes the sum of the totals.
+    tiled : function, optional
+        Writes a block's codes, of a format that is taken in tiles of four rows with several tokens.
+    """
+
+    name: str
+    values: int
+    block_bytes: int
+    pack: Callable[[NDArray[np.int8]], Bytes]
+    constants: Constants
+    block: Block
+    overhead: int
+    totals: Mapping[str, int] = field(default_factory=lambda: {"codes": 32})
+    finish: Finish = _sum_of_codes
+    tiled: Codes | None = None
+
+    @property
+    def input_bytes(self) -> int:
+        """Of a block of activations."""
+        return Q8_0_BYTES if self.values == Q8_0_VALUES else Q8_K_BYTES
 
 
 def _signed_products(a: Assembler, codes: Register, inputs: Register) -> Register:
@@ -99,19 +133,16 @@ def _of_signed_codes(codes: Codes) -> Block:
     return block
 
 
-def _sum_of_codes(a: Assembler, totals: Registers) -> Register:
-    return horizontal_sum(a, totals["codes"])
-
-
-def _dot_of_blocks(form: _Form, count: int, input_bytes: int) -> Dot:
+def _dot(form: BlockDot, k: int) -> Dot:
     """A dot product as a loop over blocks."""
 
     def dot(a: Assembler, weights: Offset, inputs: Offset) -> Register:
-        loaded = load_constants(a, constants)
-        totals = {name: a.op("zero", size_bytes=width) for name, width in sizes.totals.items()}
-        with a.loop("block", count) as number:
-            block(a, weights + number * sizes.weights, inputs + number * sizes.inputs, totals, loaded)
-        return finish(a, totals)
+        loaded = load_constants(a, form.constants)
+        totals = {name: a.op("zero", size_bytes=width) for name, width in form.totals.items()}
+        with a.loop("block", k // form.values, overhead=form.overhead) as number:
+            places = weights + number * form.block_bytes, inputs + number * form.input_bytes
+            form.block(a, *places, totals, loaded)
+        return form.finish(a, totals)
 
     return dot
 
@@ -125,48 +156,42 @@ def load_constants(a: Assembler, constants: Constants) -> dict[str, Register]:
     return loaded
 
 
-def dot_kernel(
-    name: str,
-    block: Block,
-    values: int,
-    block_bytes: int,
-    pack: Callable[[NDArray[np.int8]], Bytes],
-    constants: Constants,
-    totals: Mapping[str, int] = _ONE_TOTAL,
-    finish: Finish = _sum_of_codes,
-    tiled: Codes | None = None,
-) -> CpuKernel:
-    """A kernel of dot products over blocks of so many values, of activations in Q8_0 or (256 values) Q8_K; with several
-    tokens, of tiles of four rows, if their codes are given.
-    """
-    input_bytes, quantize = (Q8_0_BYTES, quantize_q8_0) if values == Q8_0_VALUES else (Q8_K_BYTES, quantize_q8_k)
+def _write_product(a: Assembler, problem: Problem, form: BlockDot) -> None:
+    blocks = problem.k // form.values
+    if problem.batch_tokens == 1 or form.tiled is None:
+        write_dots(a, problem, blocks * form.block_bytes, blocks * form.input_bytes, _dot(form, problem.k))
+        return
+    if problem.n_out % 4:
+        raise ValueError(f"{form.name} takes a multiple of 4 rows with several tokens, found {problem.n_out}")
+    tile = BlockFormat(form.block_bytes, form.input_bytes, form.tiled)
+    write_block_tiles(a, problem, tile, load_constants(a, form.constants))
+
+
+def dot_kernel(form: BlockDot) -> CpuKernel:
+    """The kernel: activations are quantized, then multiplied."""
 
     def steps(problem: Problem) -> tuple[Step, ...]:
-        if problem.k % values:
-            raise ValueError(f"{name} takes rows of a multiple of {values} weights, found {problem.k}")
-        k, n, batch = problem.k, problem.n_out, problem.batch_tokens
-        row_bytes, token_bytes = k // values * block_bytes, k // values * input_bytes
-        sizes = {"weights": n * row_bytes, "blocks": batch * token_bytes, "sums": 4 * n * batch}
-        a = Assembler(name, 32, sizes | {"constants": sum(len(value) for _, value in constants)})
-        if batch > 1 and tiled is not None:
-            if n % 4:
-                raise ValueError(f"{name} takes a multiple of 4 rows with several tokens, found {n}")
-            write_block_tiles(a, problem, BlockFormat(block_bytes, input_bytes, tiled), load_constants(a, constants))
-        else:
-            dot = _dot_of_blocks(block, finish, k // values, _Sizes(block_bytes, input_bytes, totals), constants)
-            write_dots(a, problem, row_bytes, token_bytes, dot)
+        if problem.k % form.values:
+            raise ValueError(f"{form.name} takes rows of a multiple of {form.values} weights, found {problem.k}")
+        blocks, n, batch = problem.k // form.values, problem.n_out, problem.batch_tokens
+        sizes = {"weights": n * blocks * form.block_bytes, "blocks": batch * blocks * form.input_bytes}
+        constants_bytes = sum(len(value) for _, value in form.constants)
+        a = Assembler(form.name, 32, sizes | {"sums": 4 * n * batch, "constants": constants_bytes})
+        _write_product(a, problem, form)
+        quantize = quantize_q8_0 if form.values == Q8_0_VALUES else quantize_q8_k
         return quantize(problem), Step("product", a.program())
 
     def operands(problem: Problem, codes: NDArray[np.int8], activations: NDArray[Any]) -> Mapping[str, Bytes]:
         del problem
         return {
-            "weights": pack(codes),
+            "weights": form.pack(codes),
             "inputs": bytes_of(activations.astype("<f4")),
-            "constants": np.concatenate([np.zeros(0, np.uint8), *(value for _, value in constants)]),
-            "quantize": quantize_constants(values),
+            "constants": np.concatenate([np.zeros(0, np.uint8), *(value for _, value in form.constants)]),
+            "quantize": quantize_constants(form.values),
         }
 
-    return CpuKernel(name, frozenset({"avx2", "avx512", "vnni", "vbmi"}), LLAMA_CPP, steps, operands, float_results)
+    features = frozenset({"avx2", "fma", "avx512", "vnni", "vbmi"})
+    return CpuKernel(form.name, features, LLAMA_CPP, steps, operands, float_results)
 
 
 def packed_with_scales_of_one(name: str) -> Callable[[NDArray[np.int8]], Bytes]:
@@ -180,15 +205,19 @@ def packed_with_scales_of_one(name: str) -> Callable[[NDArray[np.int8]], Bytes]:
     return pack
 
 
-GGML_DOT_KERNELS = (
-    dot_kernel("q8_0", _of_signed_codes(_q8_0_codes), 32, 34, packed_with_scales_of_one("q8_0"), (), tiled=_q8_0_codes),
-    dot_kernel(
-        "q4_0",
-        _of_signed_codes(_q4_0_codes),
-        32,
-        18,
-        packed_with_scales_of_one("q4_0"),
-        (("nibble", repeated(15, "u1")), ("minus_8", repeated(-8, "i1"))),
-        tiled=_q4_0_codes,
-    ),
+_Q4_0_CONSTANTS: Constants = (("nibble", repeated(15, "u1")), ("minus_8", repeated(-8, "i1")))
+_Q8_0 = BlockDot(
+    "q8_0", 32, 34, packed_with_scales_of_one("q8_0"), (), _of_signed_codes(_q8_0_codes), overhead=3, tiled=_q8_0_codes
 )
+_Q4_0 = BlockDot(
+    "q4_0",
+    32,
+    18,
+    packed_with_scales_of_one("q4_0"),
+    _Q4_0_CONSTANTS,
+    _of_signed_codes(_q4_0_codes),
+    overhead=4,
+    tiled=_q4_0_codes,
+)
+
+GGML_DOT_KERNELS = (dot_kernel(_Q8_0), dot_kernel(_Q4_0))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import sim.simd.x86_integers  # noqa: F401
 from sim.simd.assembler import Assembler
-from sim.simd.kernels.ggml_dots import dot_kernel
+from sim.simd.kernels.ggml_dots import BlockDot, dot_kernel
 from sim.simd.kernels.ggml_driver import bytes_of, horizontal_sum, repeated
 from sim.simd.kernels.ggml_quantize import Q8_K_CODES, Q8_K_SUMS
 from sim.simd.program import Address, Offset, Register
@@ -124,10 +124,7 @@ def _q2_k_block(
 
 
 def _finish(a: Assembler, totals: Mapping[str, Register]) -> Register:
-    found = horizontal_sum(a, totals["codes"])
-    if "minima" in totals:
-        found = a.op("vaddss", horizontal_sum(a, totals["minima"]), found, size_bytes=16)
-    return found
+    return a.op("vaddss", horizontal_sum(a, totals["minima"]), horizontal_sum(a, totals["codes"]), size_bytes=16)
 
 
 def pack_q4_k(codes: Int8) -> Bytes:
@@ -159,30 +156,30 @@ def _word_spread(low: int, high: int) -> Bytes:
 _SIGN = ("sign", repeated(-0.0, "<f4", 4))
 _NIBBLE = ("nibble", repeated(15, "u1"))
 
-GGML_K_DOT_KERNELS = (
-    dot_kernel(
-        "q4_K",
-        _q4_k_block,
-        256,
-        _Q4_K_BYTES,
-        pack_q4_k,
-        (_SIGN, _NIBBLE, *((f"spread_{number}", _word_spread(number, number)) for number in range(8))),
-        {"codes": 32, "minima": 16},
-        _finish,
-    ),
-    dot_kernel(
-        "q2_K",
-        _q2_k_block,
-        256,
-        _Q2_K_BYTES,
-        pack_q2_k,
-        (
-            _SIGN,
-            _NIBBLE,
-            ("code", repeated(3, "u1")),
-            *((f"spread_{number}", _word_spread(2 * number, 2 * number + 1)) for number in range(4)),
-        ),
-        {"codes": 32},
-        _finish,
-    ),
+_SPREADS = tuple((f"spread_{number}", _word_spread(number, number)) for number in range(8))
+_PAIRS = tuple((f"spread_{number}", _word_spread(2 * number, 2 * number + 1)) for number in range(4))
+_MOVES_OF_Q4_K = 13
+"""Of a block: pointers, and copies and spills of the general registers that scales are put together in."""
+
+_Q4_K = BlockDot(
+    "q4_K",
+    256,
+    _Q4_K_BYTES,
+    pack_q4_k,
+    (_SIGN, _NIBBLE, *_SPREADS),
+    _q4_k_block,
+    overhead=_MOVES_OF_Q4_K,
+    totals={"codes": 32, "minima": 16},
+    finish=_finish,
 )
+_Q2_K = BlockDot(
+    "q2_K",
+    256,
+    _Q2_K_BYTES,
+    pack_q2_k,
+    (_SIGN, _NIBBLE, ("code", repeated(3, "u1")), *_PAIRS),
+    _q2_k_block,
+    overhead=6,
+)
+
+GGML_K_DOT_KERNELS = (dot_kernel(_Q4_K), dot_kernel(_Q2_K))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim.simd.assembler import Assembler
-from sim.simd.kernels.ggml_dots import Constants, Registers, add_scaled, dot_kernel, packed_with_scales_of_one
+from sim.simd.kernels.ggml_dots import BlockDot, Constants, Registers, add_scaled, dot_kernel, packed_with_scales_of_one
 from sim.simd.kernels.ggml_driver import bytes_of, repeated
 from sim.simd.kernels.ggml_quantize import Q8_K_CODES, Q8_K_SUMS
 from sim.simd.program import Offset, Register
@@ -98,7 +98,7 @@ _TQ1_0_CONSTANTS: Constants = (
     ("powers", bytes_of(np.repeat(np.array([1, 3, 9, 27], "<u2"), 4))),
 )
 
-GGML_TQ_KERNELS = (
-    dot_kernel("tq2_0", _tq2_0_block, 256, 66, packed_with_scales_of_one("tq2_0"), _TQ2_0_CONSTANTS),
-    dot_kernel("tq1_0", _tq1_0_block, 256, 54, packed_with_scales_of_one("tq1_0"), _TQ1_0_CONSTANTS),
-)
+_TQ2_0 = BlockDot("tq2_0", 256, 66, packed_with_scales_of_one("tq2_0"), _TQ2_0_CONSTANTS, _tq2_0_block, overhead=4)
+_TQ1_0 = BlockDot("tq1_0", 256, 54, packed_with_scales_of_one("tq1_0"), _TQ1_0_CONSTANTS, _tq1_0_block, overhead=4)
+
+GGML_TQ_KERNELS = (dot_kernel(_TQ2_0), dot_kernel(_TQ1_0))

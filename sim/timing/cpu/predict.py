@@ -28,6 +28,7 @@ Value = TypeVar("Value")
 
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096
+_MOST = 1 << 16, 1 << 18, 1 << 24
 _SAFETY = 2
 """Of a cache half is counted on for what is to be used again, as Stengel et al. do; the rest goes to what passes by."""
 
@@ -91,8 +92,10 @@ def predict_kernel(
         raise InputError(f"core {core.name}", "features", list(core.features), f"{sorted(missing)}, for {found.name}")
     if not 1 <= threads <= core.cores * core.threads_per_core:
         raise InputError(f"core {core.name}", "threads", threads, f"1 to {core.cores * core.threads_per_core}")
-    if min(k, n_out, batch_tokens) < 1:
-        raise InputError("command line", "shape", f"{batch_tokens} x {k} x {n_out}", "positive sizes")
+    sizes = batch_tokens, k, n_out
+    if not all(1 <= size <= most for size, most in zip(sizes, _MOST, strict=True)):
+        limits = " x ".join(map(str, _MOST))
+        raise InputError("command line", "shape", " x ".join(map(str, sizes)), f"positive sizes, at most {limits}")
     return _prediction(core, found, Problem(k, n_out, batch_tokens), threads, weights_from)
 
 
