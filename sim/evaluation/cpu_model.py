@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from isa import InputError
@@ -81,6 +82,21 @@ def predict_model(
     InputError
         If the core cannot run a kernel.
     """
+    shapes = _shapes(architecture, phase, tokens, context_tokens)
+    parts = dict.fromkeys(("projections", "head", "attention", "other"), 0.0)
+    bounds: dict[str, float] = {}
+    costs = _Costs(core, kernel, head, threads)
+    for row in shapes:
+        part, time_us, bound = costs.of(row)
+        parts[part] += row["count"] * (time_us + core.operation_us) * 1e-3
+        bounds[bound] = bounds.get(bound, 0.0) + row["count"] * time_us
+    seconds = sum(parts.values()) * 1e-3
+    return ModelPrediction(tokens / seconds, max(bounds, key=lambda each: bounds[each]), parts)
+
+
+@lru_cache(maxsize=256)
+def _shapes(architecture: Architecture, phase: Phase, tokens: int, context_tokens: int) -> list[dict[str, Any]]:
+    """The operations of one pass by kind and sizes, and how many there are of each."""
     prefill, batch = (tokens, 1) if phase == "prefill" else (0, tokens)
     trace = shape_only_trace(
         architecture,
@@ -92,15 +108,7 @@ def predict_model(
     )
     columns = ["kind", "m", "k", "n", "batch"]
     counted = trace.operations.groupby(columns, observed=True, sort=False).size().reset_index(name="count")
-    parts = dict.fromkeys(("projections", "head", "attention", "other"), 0.0)
-    bounds: dict[str, float] = {}
-    costs = _Costs(core, kernel, head, threads)
-    for row in counted.to_dict("records"):
-        part, time_us, bound = costs.of({str(name): value for name, value in row.items()})
-        parts[part] += row["count"] * (time_us + core.operation_us) * 1e-3
-        bounds[bound] = bounds.get(bound, 0.0) + row["count"] * time_us
-    seconds = sum(parts.values()) * 1e-3
-    return ModelPrediction(tokens / seconds, max(bounds, key=lambda each: bounds[each]), parts)
+    return [{str(name): value for name, value in row.items()} for row in counted.to_dict("records")]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sim.simd.kernels import KERNELS
 from sim.simd.program import Instruction, Loop, Offset, Variable, VectorProgram
 from sim.timing.cpu.core import Core, load_core, shipped_cores
 from sim.timing.cpu.schedule import Schedule, length, schedule
-from sim.timing.cpu.traffic import streams_of, touched_bytes, traffic_bytes
+from sim.timing.cpu.traffic import Traffic, streams_of
 
 __all__ = ["Prediction", "WeightsFrom", "kernel_named", "predict_kernel"]
 
@@ -154,7 +154,7 @@ def _moved(
 ) -> tuple[float, float]:
     """Bytes of weights, and of all else, that one thread brings into a level of cache from beyond."""
     size = core.caches[level].size_bytes
-    traffic = dict(_traffic(_Same(program), size // _SAFETY))
+    traffic = _traffic(_Same(program)).traffic_bytes(size // _SAFETY)
     weights = float(traffic.pop(kernel.weight_buffer, 0))
     others = float(sum(traffic.values()))
     missing = _missing_share(resident, size)
@@ -174,7 +174,7 @@ def _resident_bytes(steps: tuple[Step, ...]) -> int:
     """Bytes of all buffers of a kernel."""
     sizes: dict[str, int] = {}
     for step in steps:
-        for name, size in touched_bytes(step.program).items():
+        for name, size in _traffic(_Same(step.program)).touched_bytes().items():
             sizes[name] = max(size, sizes.get(name, 0))
     return sum(sizes.values())
 
@@ -195,7 +195,7 @@ def _unforeseen_share(core: Core, kernel: CpuKernel, program: VectorProgram) -> 
 
 def _missed_ns_per_byte(core: Core, program: VectorProgram, taken: Schedule, kernel: CpuKernel) -> float:
     """Time of a byte that nobody has asked for before: the reorder buffer reaches some lines ahead."""
-    weights = touched_bytes(program)[kernel.weight_buffer]
+    weights = _traffic(_Same(program)).touched_bytes()[kernel.weight_buffer]
     reached = core.reorder_buffer * weights / taken.instructions
     return core.dram.latency_ns / max(_LINE_BYTES, reached)
 
@@ -220,8 +220,8 @@ def _scheduled(core: _Same[Core], kernel: _Same[CpuKernel], problem: Problem) ->
 
 
 @lru_cache(maxsize=2048)
-def _traffic(program: _Same[VectorProgram], size: int) -> dict[str, int]:
-    return traffic_bytes(program.value, size)
+def _traffic(program: _Same[VectorProgram]) -> Traffic:
+    return Traffic(program.value)
 
 
 @lru_cache(maxsize=2048)

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from sim.simd.program import Address, Instruction, Loop, Variable, VectorProgram
 
-__all__ = ["streams_of", "touched_bytes", "traffic_bytes"]
+__all__ = ["Traffic", "streams_of"]
 
 _LINE_BYTES = 64
 _STREAM_GAP_BYTES = 256
@@ -22,23 +23,59 @@ _STREAM_GAP_BYTES = 256
 Body = Sequence[Instruction | Loop]
 
 
-def touched_bytes(program: VectorProgram) -> dict[str, int]:
-    """Bytes of each buffer that are read or written at all, in whole lines."""
-    found = _touched(program.body)
-    return {name: found.get(name, 0) for name in program.buffer_bytes}
-
-
-def traffic_bytes(program: VectorProgram, cache_bytes: int) -> dict[str, int]:
-    """Bytes of each buffer that are brought into a cache that holds none of them at first.
+class Traffic:
+    """What a program touches, and what it moves into caches; parts of it are looked at once.
 
     Parameters
     ----------
     program : VectorProgram
-    cache_bytes : int
-        Its size.
     """
-    found = _traffic(program.body, cache_bytes)
-    return {name: found.get(name, 0) for name in program.buffer_bytes}
+
+    def __init__(self, program: VectorProgram) -> None:
+        self._program = program
+        self._known: dict[tuple[str, int], dict[str, int]] = {}
+
+    def touched_bytes(self) -> dict[str, int]:
+        """Bytes of each buffer that are read or written at all, in whole lines."""
+        return self._by_buffer(self._touched("body", self._program.body))
+
+    def traffic_bytes(self, cache_bytes: int) -> dict[str, int]:
+        """Bytes of each buffer that are brought into a cache of some size that holds none of them at first."""
+        return self._by_buffer(self._traffic(self._program.body, cache_bytes))
+
+    def _by_buffer(self, found: dict[str, int]) -> dict[str, int]:
+        return {name: found.get(name, 0) for name in self._program.buffer_bytes}
+
+    def _traffic(self, body: tuple[Instruction | Loop, ...], cache_bytes: int) -> dict[str, int]:
+        touched = self._touched("body", body)
+        if sum(touched.values()) <= cache_bytes:
+            return touched
+        total: dict[str, int] = defaultdict(int)
+        parts = [(1, self._touched("straight", body))]
+        for loop in body:
+            if not isinstance(loop, Loop):
+                continue
+            if sum(self._touched("body", loop.body).values()) <= cache_bytes:
+                parts.append((1, self._touched("loop", loop)))
+            else:
+                parts.append((loop.variable.count, self._traffic(loop.body, cache_bytes)))
+        for count, moved in parts:
+            for buffer, size in moved.items():
+                total[buffer] += count * size
+        return total
+
+    def _touched(
+        self, what: Literal["body", "loop", "straight"], of: tuple[Instruction | Loop, ...] | Loop
+    ) -> dict[str, int]:
+        """Of a body, of a loop as a whole, or of a body's instructions outside of loops."""
+        # Parts of the program live as long as it does.
+        key = what, id(of)
+        if key not in self._known:
+            body = (of,) if isinstance(of, Loop) else of
+            if what == "straight":
+                body = tuple(item for item in body if isinstance(item, Instruction))
+            self._known[key] = _touched(body)
+        return self._known[key]
 
 
 def streams_of(program: VectorProgram, buffer: str) -> tuple[int, int]:
@@ -56,26 +93,6 @@ def streams_of(program: VectorProgram, buffer: str) -> tuple[int, int]:
 def _innermost(body: Body) -> list[Body]:
     loops = [item for item in body if isinstance(item, Loop)]
     return [inner for loop in loops for inner in _innermost(loop.body)] or [body]
-
-
-def _traffic(body: Body, cache_bytes: int) -> dict[str, int]:
-    touched = _touched(body)
-    if sum(touched.values()) <= cache_bytes:
-        return touched
-    total: dict[str, int] = defaultdict(int)
-    straight = [item for item in body if isinstance(item, Instruction)]
-    parts = [(1, _touched(straight))]
-    for loop in body:
-        if not isinstance(loop, Loop):
-            continue
-        if sum(_touched(loop.body).values()) <= cache_bytes:
-            parts.append((1, _touched([loop])))
-        else:
-            parts.append((loop.variable.count, _traffic(loop.body, cache_bytes)))
-    for count, moved in parts:
-        for buffer, size in moved.items():
-            total[buffer] += count * size
-    return total
 
 
 def _touched(body: Body) -> dict[str, int]:

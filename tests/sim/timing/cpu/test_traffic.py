@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import sim.simd.x86  # noqa: F401
 from sim.simd.assembler import Assembler
 from sim.simd.program import Loop
-from sim.timing.cpu.traffic import streams_of, touched_bytes, traffic_bytes
+from sim.timing.cpu.traffic import Traffic, streams_of
 
 LINE = 64
 
@@ -52,11 +52,11 @@ def product(rows, tokens, blocks):
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 8).map(lambda count: 2 * count), st.integers(4, 160))
 def test_traffic_is_that_of_a_cache_or_a_little_more(rows, tokens, blocks, lines):
     program = product(rows, tokens, blocks)
-    expected, found = simulated(program, LINE * lines), traffic_bytes(program, LINE * lines)
-    assert touched_bytes(program) == simulated(program, 1 << 30)
+    expected, found = simulated(program, LINE * lines), Traffic(program).traffic_bytes(LINE * lines)
+    assert Traffic(program).touched_bytes() == simulated(program, 1 << 30)
     # What is thrown out is a matter of order where nearly all fits; the condition counts it as gone.
     assert found["weights"] >= expected["weights"]
-    whole = touched_bytes(program)
+    whole = Traffic(program).touched_bytes()
     fits = 2 * whole["activations"] <= LINE * lines or whole["activations"] >= 2 * LINE * lines
     if fits and 3 * blocks * 32 <= LINE * lines:
         assert found["activations"] == expected["activations"]
@@ -76,4 +76,4 @@ def test_what_is_touched_is_counted_in_lines(stride, lines):
     a = Assembler("strided", 32, {"in": 1 << 16})
     with a.loop("turn", 32) as turn:
         a.load("in", turn * stride)
-    assert touched_bytes(a.program())["in"] == LINE * lines
+    assert Traffic(a.program()).touched_bytes()["in"] == LINE * lines
