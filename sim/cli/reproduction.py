@@ -69,7 +69,7 @@ def _summary(items: list[Item]) -> dict[str, Any]:
     kept, pairs = order_kept(items, _NOISE)
     predicted = [item for item in items if item.kind == "predicted"]
     document: dict[str, Any] = {"figures": len(items), "predicted": len(predicted), **summary(predicted or items)}
-    return document | {"pairs": pairs, "pairs_in_order": kept}
+    return document | {"pairs": pairs, "pairs_in_order": kept, "kendall_tau": 2 * kept / pairs - 1 if pairs else None}
 
 
 def _print(name: str, items: list[Item]) -> None:
@@ -91,4 +91,5 @@ def _print(name: str, items: list[Item]) -> None:
         f"{found['figures']} figures, {found['predicted']} predicted: mean error {found['mean_absolute_error']:.1%}, "
         f"median {found['median_error']:.1%}, worst {found['worst_error']:.1%}; of {found['pairs']} pairs that differ "
         f"by more than {_NOISE:.0%}, {found['pairs_in_order']} in the same order"
+        + (f" (Kendall tau {found['kendall_tau']:.2f})" if found["pairs"] else "")
     )

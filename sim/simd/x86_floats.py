@@ -181,6 +181,15 @@ def _permuted(order: Callable[[int], list[int]]) -> Callable[..., Bytes]:
     return run
 
 
+def _added_pairs(left: Bytes, right: Bytes, **_: object) -> Bytes:
+    """In each lane of 16 bytes the sums of neighbours, of the first operand below those of the second."""
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    parts = [lanes(np.broadcast_to(value, shape), "<f4").reshape(*shape[:-1], -1, 2, 2) for value in (left, right)]
+    with np.errstate(all="ignore"):
+        sums = [part[..., 0] + part[..., 1] for part in parts]
+    return as_bytes(np.concatenate(sums, axis=-1).reshape(*shape[:-1], -1))
+
+
 def _high_to_low(left: Bytes, right: Bytes, **_: object) -> Bytes:
     """The upper half of the second operand below that of the first."""
     return np.concatenate(np.broadcast_arrays(right[..., 8:16], left[..., 8:16]), axis=-1)
@@ -189,6 +198,7 @@ def _high_to_low(left: Bytes, right: Bytes, **_: object) -> Bytes:
 define("vpermilps", 1, _permuted(lambda immediate: [immediate >> 2 * place & 3 for place in range(4)]))
 define("vmovshdup", 1, _permuted(lambda _: [1, 1, 3, 3]))
 define("vmovhlps", 2, _high_to_low)
+define("vhaddps", 2, _added_pairs)
 
 
 def _extracted(part_bytes: int) -> Callable[..., Bytes]:

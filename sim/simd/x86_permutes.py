@@ -102,3 +102,10 @@ def _masked_difference(otherwise: Bytes, mask: Bytes, left: Bytes, right: Bytes,
 define("vinserti32x8", 2, _with_upper_half, 64)
 define("vpmovb2m", 1, _signs, 8)
 define("vpsubb_masked", 4, _masked_difference)
+
+
+def _filled(value: Bytes, *, size_bytes: int, **_: object) -> Bytes:
+    return np.tile(value[..., :4], size_bytes // 4)
+
+
+define("vpbroadcastd_load", 1, _filled)

@@ -30,6 +30,7 @@ from sim.simd.kernels.ggml_quantize import (
     quantize_q8_k,
 )
 from sim.simd.kernels.ggml_sgemm import BlockFormat, write_block_tiles
+from sim.simd.kernels.ggml_tiled import TRANSPOSE_CONSTANTS, TiledFormat, is_tiled, scratch_bytes, write_tiled
 from sim.simd.program import Offset, Register
 
 __all__ = [
@@ -80,6 +81,8 @@ class BlockDot:
         Writes the sum of the totals.
     tiled : function, optional
         Writes a block's codes, of a format that is taken in tiles of four rows with several tokens.
+    windows : TiledFormat, optional
+        Of a format that is taken in windows with more than 16 tokens.
     """
 
     name: str
@@ -92,6 +95,7 @@ class BlockDot:
     totals: Mapping[str, int] = field(default_factory=lambda: {"codes": 32})
     finish: Finish = _sum_of_codes
     tiled: Codes | None = None
+    windows: TiledFormat | None = None
 
     @property
     def input_bytes(self) -> int:
@@ -158,6 +162,9 @@ def load_constants(a: Assembler, constants: Constants) -> dict[str, Register]:
 
 def _write_product(a: Assembler, problem: Problem, form: BlockDot) -> None:
     blocks = problem.k // form.values
+    if form.windows is not None and is_tiled(problem):
+        write_tiled(a, problem, form.windows)
+        return
     if problem.batch_tokens == 1 or form.tiled is None:
         write_dots(a, problem, blocks * form.block_bytes, blocks * form.input_bytes, _dot(form, problem.k))
         return
@@ -176,7 +183,10 @@ def dot_kernel(form: BlockDot) -> CpuKernel:
         blocks, n, batch = problem.k // form.values, problem.n_out, problem.batch_tokens
         sizes = {"weights": n * blocks * form.block_bytes, "blocks": batch * blocks * form.input_bytes}
         constants_bytes = sum(len(value) for _, value in form.constants)
-        a = Assembler(form.name, 32, sizes | {"sums": 4 * n * batch, "constants": constants_bytes})
+        sizes |= {"sums": 4 * n * batch, "constants": constants_bytes}
+        if form.windows is not None and is_tiled(problem):
+            sizes |= scratch_bytes(problem, form.windows) | {"transpose": len(TRANSPOSE_CONSTANTS)}
+        a = Assembler(form.name, 32, sizes)
         _write_product(a, problem, form)
         quantize = quantize_q8_0 if form.values == Q8_0_VALUES else quantize_q8_k
         return quantize(problem), Step("product", a.program())
@@ -188,6 +198,7 @@ def dot_kernel(form: BlockDot) -> CpuKernel:
             "inputs": bytes_of(activations.astype("<f4")),
             "constants": np.concatenate([np.zeros(0, np.uint8), *(value for _, value in form.constants)]),
             "quantize": quantize_constants(form.values),
+            "transpose": TRANSPOSE_CONSTANTS,
         }
 
     features = frozenset({"avx2", "fma", "avx512", "vnni", "vbmi"})

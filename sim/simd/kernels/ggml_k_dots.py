@@ -20,6 +20,7 @@ from sim.simd.assembler import Assembler
 from sim.simd.kernels.ggml_dots import BlockDot, dot_kernel
 from sim.simd.kernels.ggml_driver import bytes_of, horizontal_sum, repeated
 from sim.simd.kernels.ggml_quantize import Q8_K_CODES, Q8_K_SUMS
+from sim.simd.kernels.ggml_tiled import TiledFormat
 from sim.simd.program import Address, Offset, Register
 
 __all__ = ["GGML_K_DOT_KERNELS", "pack_q2_k", "pack_q4_k", "six_bit_numbers"]
@@ -127,6 +128,37 @@ def _finish(a: Assembler, totals: Mapping[str, Register]) -> Register:
     return a.op("vaddss", horizontal_sum(a, totals["minima"]), horizontal_sum(a, totals["codes"]), size_bytes=16)
 
 
+def _store_factors(a: Assembler, patterns: Offset, target: Offset) -> None:
+    for number in range(2):
+        pattern = a.load("weights", patterns + 2 * number, size_bytes=2)
+        a.store("factors", target + 4 * number, a.op("lookup_f16", pattern, size_bytes=2))
+
+
+def _unpack_q4_k(a: Assembler, weights: Offset, codes: Offset, scales: Offset, factors: Offset) -> None:
+    _store_factors(a, weights, factors)
+    numbers = six_bit_numbers(a, weights + 4)
+    for half, part in enumerate((numbers, a.op("vpsrldq", numbers, imm=8, size_bytes=16))):
+        a.store("scales", scales + 32 * half, a.op("vpmovzxbd", part))
+    nibble = a.load("constants", 4)
+    for pair in range(4):
+        packed = a.load("weights", weights + (_Q4_K_CODES + 32 * pair))
+        a.store("codes", codes + 64 * pair, a.op("vpand", packed, nibble))
+        a.store("codes", codes + (64 * pair + 32), a.op("vpand", a.op("vpsrld", packed, imm=4), nibble))
+
+
+def _unpack_q2_k(a: Assembler, weights: Offset, codes: Offset, scales: Offset, factors: Offset) -> None:
+    _store_factors(a, weights + _Q2_K_SCALE, factors)
+    nibble, code = a.load("constants", 4), a.load("constants", 36)
+    low = a.op("vpand", nibble, memory=a.at("weights", weights, 16), size_bytes=16)
+    high = a.op("vpsrlw", memory=a.at("weights", weights, 16), imm=4, size_bytes=16)
+    for half, part in enumerate((low, a.op("vpand", high, nibble, size_bytes=16))):
+        a.store("scales", scales + 64 * half, a.op("vpmovzxbd", part, size_bytes=64))
+    for quarter in range(8):
+        packed = a.load("weights", weights + (_Q2_K_CODES + 32 * (quarter // 4)))
+        shifted = a.op("vpsrld", packed, imm=2 * (quarter % 4)) if quarter % 4 else packed
+        a.store("codes", codes + 32 * quarter, a.op("vpand", shifted, code))
+
+
 def pack_q4_k(codes: Int8) -> Bytes:
     """Codes -8 to 7 [n_out, k] as Q4_K: stored as code + 8 under scales of 1 and minima of 8."""
     blocks = np.zeros((codes.size // 256, _Q4_K_BYTES), np.uint8)
@@ -171,6 +203,7 @@ _Q4_K = BlockDot(
     overhead=_MOVES_OF_Q4_K,
     totals={"codes": 32, "minima": 16},
     finish=_finish,
+    windows=TiledFormat(_Q4_K_BYTES, 32, _unpack_q4_k),
 )
 _Q2_K = BlockDot(
     "q2_K",
@@ -180,6 +213,7 @@ _Q2_K = BlockDot(
     (_SIGN, _NIBBLE, ("code", repeated(3, "u1")), *_PAIRS),
     _q2_k_block,
     overhead=6,
+    windows=TiledFormat(_Q2_K_BYTES, 16, _unpack_q2_k),
 )
 
 GGML_K_DOT_KERNELS = (dot_kernel(_Q4_K), dot_kernel(_Q2_K))

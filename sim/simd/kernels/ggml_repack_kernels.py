@@ -1,8 +1,8 @@
 """ggml's kernels of repacked weights, as `CpuKernel`s: a token at a time up to three, sixteen rows and tokens at a time
 where tokens come by fours.
 
-Source: llama.cpp, ggml/src/ggml-cpu/repack.cpp, `forward_mul_mat`, which leaves what is beyond a multiple of four tokens
-to the former; that mixture is not here.
+Source: llama.cpp, ggml/src/ggml-cpu/repack.cpp, `forward_mul_mat`, which leaves what is beyond a multiple of four
+tokens to the former; that mixture is not here.
 """
 
 from __future__ import annotations

@@ -60,15 +60,17 @@ def integers(name, problem, seed):
 
 
 def taken(name, blocks, rows, tokens):
-    """A problem that a kernel takes: repacked weights want tokens by fours, or fewer."""
+    """A problem that a kernel takes: repacked weights want tokens by fours, or fewer; windows are of 16 and 16."""
     if "repack" in name and tokens > 3:
         tokens *= 4
+    if name in ("q4_K", "q2_K") and tokens > 9:
+        return Problem(256 * blocks, 16 * rows, 16 * (tokens - 8))
     return Problem(256 * blocks, ROWS.get(name, 1) * rows, tokens)
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@settings(max_examples=5, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 18), st.integers(0, 1 << 30))
+@settings(max_examples=4, deadline=None)
+@given(st.integers(1, 2), st.integers(1, 9), st.integers(1, 18), st.integers(0, 1 << 30))
 def test_sums_are_the_integer_product(name, blocks, rows, tokens, seed):
     problem = taken(name, blocks, rows, tokens)
     codes, activations = integers(name, problem, seed)

@@ -13,7 +13,7 @@ from sim.simd.kernels.neon_tmac import NEON_TMAC_KERNELS
 
 I2_S = {kernel.name: kernel for kernel in NEON_I2_S_KERNELS}
 GGML = {kernel.name: kernel for kernel in NEON_GGML_KERNELS}
-TMAC, TMAC_FAST = NEON_TMAC_KERNELS
+TMAC, TMAC_FAST, *_ = NEON_TMAC_KERNELS
 (TL1,) = NEON_TL1_KERNELS
 
 

@@ -199,6 +199,20 @@ def test_parts_of_registers(seed):
     assert (run("vmovd", wide[:4]) == np.concatenate([wide[:4], np.zeros(12, np.uint8)])).all()
     assert (run("vmovq", wide[:8]) == np.concatenate([wide[:8], np.zeros(8, np.uint8)])).all()
 
+    assert (run("vinserti32x8", wide[:32], wide[32:], size=64) == wide).all()
+    assert (run("vpbroadcastd_load", wide[:4], size=64) == np.tile(wide[:4], 16)).all()
+
+
+@settings(max_examples=10)
+@given(SIZES, SEEDS)
+def test_masks_choose_bytes(size, seed):
+    before, chooser, left, right = registers(seed, size, 4)
+    mask = run("vpmovb2m", chooser)
+    assert numbers(mask, "<u8") == [sum(1 << place for place in range(size) if chooser[place] >= 128)]
+    rows = zip(*(numbers(value, "i1") for value in (before, chooser, left, right)), strict=True)
+    expected = [wrapped(a - b, 8) if chosen < 0 else kept for kept, chosen, a, b in rows]
+    assert numbers(run("vpsubb_masked", before, mask, left, right), "i1") == expected
+
 
 @settings(max_examples=20)
 @given(SEEDS, st.integers(0, 31), st.integers(0, (1 << 32) - 1))
