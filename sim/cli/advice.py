@@ -9,6 +9,7 @@ import typer
 from isa import InputError
 from sim.cli.output import JsonOption, print_json, print_table, progress_bar
 from sim.evaluation.cpu_advice import Choice, advise, kernels_of
+from sim.simd.kernels import KERNELS
 from sim.timing.cpu.core import load_core
 from sim.timing.cpu.predict import kernel_named
 from workloads import load_model_architecture
@@ -18,6 +19,8 @@ __all__ = ["advise_command"]
 _MOST_NUMBERS = 64
 _LARGEST_NUMBER = 1 << 16
 _SHOWN = 3
+# Heads in FP16, for the widest vectors first.
+_HEADS = ("f16", "f16 AVX2", "F16 NEON")
 
 
 def advise_command(
@@ -38,7 +41,9 @@ def advise_command(
     core = load_core(cpu)
     architecture = load_model_architecture(model)
     names = [kernel_named(name).name for name in kernel or []]
-    of_head = kernel_named(head or ("F16 NEON" if "neon" in core.features else "f16"))
+    of_head = kernel_named(
+        head or next((name for name in _HEADS if KERNELS[name].features <= set(core.features)), _HEADS[0])
+    )
     kernels = kernels_of(core, names, architecture.weight_format)
     counts, batches = _numbers("--threads", threads), _numbers("--batch", batch)
     with progress_bar(f"{model} on {core.name}", len(kernels) * len(counts) * len(batches)) as advance:

@@ -51,7 +51,9 @@ def kernels_of(core: Core, names: Sequence[str] = (), weight_format: str = "tern
 
 
 def _made_for(weight_format: str) -> list[CpuKernel]:
-    formats = {"ternary", "int2"} if weight_format == "ternary" else {each.weight_format for each in KERNELS.values()}
+    formats = (
+        {"ternary", "tq", "int2"} if weight_format == "ternary" else {each.weight_format for each in KERNELS.values()}
+    )
     return [kernel for kernel in KERNELS.values() if not kernel.loss and kernel.weight_format in formats]
 
 

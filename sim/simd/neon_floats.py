@@ -82,6 +82,7 @@ for _bits in (16, 32):
     define(f"scvtf.{_bits}", 1, _converted(f"<i{_bits // 8}", _type))
     define(f"fcvtns.{_bits}", 1, _converted(_type, f"<i{_bits // 8}", rounded=True))
 
+define("fnmul.32", 2, _of_two("<f4", lambda left, right: -(left * right)))
 define("fcmgt.32", 2, _greater)
 define("fmaxv.32", 1, _largest, _WORD_BYTES)
 define("fmaxv.16", 1, _largest_half, _WORD_BYTES // 2)

@@ -178,6 +178,7 @@ def _pack(wide: DTypeLike, narrow: DTypeLike) -> Callable[..., Bytes]:
 define("vpacksswb", 2, _pack("<i2", np.int8))
 define("vpackuswb", 2, _pack("<i2", np.uint8))
 define("vpackssdw", 2, _pack("<i4", np.int16))
+define("vpackusdw", 2, _pack("<i4", np.uint16))
 
 
 def _shuffle_words(value: Bytes, *, immediate: int, **_: object) -> Bytes:

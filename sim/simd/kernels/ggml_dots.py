@@ -20,7 +20,16 @@ from isa.formats import Operand
 from isa.packings import PACKINGS
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
-from sim.simd.kernels.ggml_driver import LLAMA_CPP, Dot, bytes_of, float_results, horizontal_sum, repeated, write_dots
+from sim.simd.kernels.ggml_driver import (
+    LLAMA_CPP,
+    Dot,
+    bytes_of,
+    float_results,
+    format_of,
+    horizontal_sum,
+    repeated,
+    write_dots,
+)
 from sim.simd.kernels.ggml_quantize import (
     Q8_0_BYTES,
     Q8_0_VALUES,
@@ -202,7 +211,8 @@ def dot_kernel(form: BlockDot) -> CpuKernel:
         }
 
     features = frozenset({"avx2", "fma", "avx512", "vnni", "vbmi"})
-    return CpuKernel(form.name, features, LLAMA_CPP, steps, operands, float_results)
+    known = form.name, features, LLAMA_CPP, steps, operands, float_results
+    return CpuKernel(*known, weight_format=format_of(form.name.lower()))
 
 
 def packed_with_scales_of_one(name: str) -> Callable[[NDArray[np.int8]], Bytes]:

@@ -18,11 +18,22 @@ from numpy.typing import NDArray
 import sim.simd.x86
 import sim.simd.x86_floats
 import sim.simd.x86_permutes  # noqa: F401
+from isa.packings import PACKINGS
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem
 from sim.simd.program import Offset, Register
 
-__all__ = ["LLAMA_CPP", "Dot", "bytes_of", "float_results", "horizontal_sum", "repeated", "tiles", "write_dots"]
+__all__ = [
+    "LLAMA_CPP",
+    "Dot",
+    "bytes_of",
+    "float_results",
+    "format_of",
+    "horizontal_sum",
+    "repeated",
+    "tiles",
+    "write_dots",
+]
 
 Bytes = NDArray[np.uint8]
 Dot = Callable[[Assembler, Offset, Offset], Register]
@@ -82,6 +93,11 @@ def write_dots(a: Assembler, problem: Problem, row_bytes: int, token_bytes: int,
                 row = row_tile * _TILE + row_in_tile + first_row
                 total = dot(a, row * row_bytes, token * token_bytes)
                 a.store("sums", token * (4 * n) + row * 4, total, size_bytes=4)
+
+
+def format_of(packing: str) -> str:
+    """Number format of the codes in a packing of GGUF files; the packing's own name where that is one."""
+    return PACKINGS[packing].format.name if packing in PACKINGS else packing
 
 
 def float_results(problem: Problem, memory: Mapping[str, Bytes]) -> NDArray[np.float32]:

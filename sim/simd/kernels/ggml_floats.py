@@ -1,10 +1,11 @@
-"""Kernels of ggml on AVX-512 for float weights: F32, F16 and BF16; with several tokens see `ggml_sgemm`.
+"""Kernels of ggml for float weights: F32, F16 and BF16 on AVX-512, F32 and F16 on AVX2.
 
-Activations meet the weights in their own type. Sums are taken in several registers of 16 floats, so that they depend on
-the order, as floats do: 4 registers for F32 and F16, 2 for BF16, which adds two pairs of products at once.
+Activations meet the weights in their own type. Sums are taken in several registers of 16 floats (8 on AVX2), so that
+they depend on the order, as floats do: 4 registers for F32 and F16, 2 for BF16, which adds two pairs of products at
+once. Several tokens are taken in the tiles of `ggml_sgemm` on AVX-512, one dot product after the other on AVX2.
 
-Source: llama.cpp, ggml/src/ggml-cpu/vec.cpp, `ggml_vec_dot_f32`, `_f16`, `_bf16`, as GCC 12 compiles it for Zen 4, and
-`ggml_cpu_fp32_to_fp16`, `.._bf16` for the activations.
+Source: llama.cpp, ggml/src/ggml-cpu/vec.cpp, `ggml_vec_dot_f32`, `_f16`, `_bf16`, as GCC 12 compiles it, and
+`ggml_cpu_fp32_to_fp16`, `.._bf16` for the activations; `GGML_F32x8_REDUCE` (simd-mappings.h) for sums on AVX2.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["FLOAT_TYPES", "GGML_FLOAT_KERNELS", "FloatType"]
 
 Bytes = NDArray[np.uint8]
 
-_VECTOR = 64
+_AVX2 = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class FloatType:
         Numbers in what is loaded at once.
     step : function
         Adds the products of two such loads to a total: assembler, total, places in "weights" and in "blocks".
+    vector_bytes : {32, 64}
+        Width of its vectors: AVX2 or AVX-512.
     """
 
     name: str
@@ -51,6 +54,7 @@ class FloatType:
     totals: int
     vector: int
     step: Callable[[Assembler, Register, Offset, Offset], None]
+    vector_bytes: int = 64
 
     @property
     def size_bytes(self) -> int:
@@ -63,8 +67,9 @@ def _f32(a: Assembler, total: Register, weights: Offset, inputs: Offset) -> None
 
 
 def _f16(a: Assembler, total: Register, weights: Offset, inputs: Offset) -> None:
-    left = a.op("vcvtph2ps", memory=a.at("weights", weights, 32))
-    a.into(total, "vfmadd231ps", total, left, a.op("vcvtph2ps", memory=a.at("blocks", inputs, 32)))
+    half_bytes = a.vector_bytes // 2
+    left = a.op("vcvtph2ps", memory=a.at("weights", weights, half_bytes))
+    a.into(total, "vfmadd231ps", total, left, a.op("vcvtph2ps", memory=a.at("blocks", inputs, half_bytes)))
 
 
 def _bf16(a: Assembler, total: Register, weights: Offset, inputs: Offset) -> None:
@@ -75,7 +80,18 @@ FLOAT_TYPES = {
     "f32": FloatType("f32", np.float32, 4, 16, _f32),
     "f16": FloatType("f16", np.float16, 4, 16, _f16),
     "bf16": FloatType("bf16", ml_dtypes.bfloat16, 2, 32, _bf16),
+    "f32 AVX2": FloatType("f32 AVX2", np.float32, 4, 8, _f32, _AVX2),
+    "f16 AVX2": FloatType("f16 AVX2", np.float16, 4, 8, _f16, _AVX2),
 }
+
+
+def _sum_of_floats(a: Assembler, total: Register) -> Register:
+    """Of one register; on AVX2 by adding neighbours."""
+    if a.vector_bytes > _AVX2:
+        return horizontal_sum(a, total)
+    four = a.op("vaddps", total, a.op("vextractf128", total, imm=1), size_bytes=16)
+    two = a.op("vhaddps", four, four, size_bytes=16)
+    return a.op("vhaddps", two, two, size_bytes=16)
 
 
 def _dot(kind: FloatType, k: int) -> Callable[[Assembler, Offset, Offset], Register]:
@@ -91,7 +107,7 @@ def _dot(kind: FloatType, k: int) -> Callable[[Assembler, Offset, Offset], Regis
         if kind.totals == 2:
             return a.op("vaddss", *(horizontal_sum(a, total) for total in totals), size_bytes=16)
         pairs = [a.op("vaddps", totals[number], totals[number + 2]) for number in range(2)]
-        return horizontal_sum(a, a.op("vaddps", *pairs))
+        return _sum_of_floats(a, a.op("vaddps", *pairs))
 
     return dot
 
@@ -101,22 +117,24 @@ def _convert(problem: Problem, kind: FloatType) -> tuple[Step, ...]:
     if kind.size_bytes == 4:
         return ()
     count = problem.k * problem.batch_tokens
-    a = Assembler(f"to {kind.name}", _VECTOR, {"inputs": 4 * count, "blocks": 2 * count})
-    with a.loop("vector", count // 16) as vector:
-        value = a.load("inputs", vector * _VECTOR)
+    width = kind.vector_bytes
+    a = Assembler(f"to {kind.name}", width, {"inputs": 4 * count, "blocks": 2 * count})
+    with a.loop("vector", 4 * count // width) as vector:
+        value = a.load("inputs", vector * width)
         name = "vcvtps2ph" if kind.dtype == np.float16 else "vcvtneps2bf16"
-        a.store("blocks", vector * 32, a.op(name, value), size_bytes=32)
+        a.store("blocks", vector * (width // 2), a.op(name, value), size_bytes=width // 2)
     return (Step("quantize", a.program()),)
 
 
 def _steps(problem: Problem, kind: FloatType) -> tuple[Step, ...]:
-    """A dot product for each row with one token; tiles for several, where rows come by fours."""
+    """A dot product for each row with one token; on AVX-512, tiles for several, where rows come by fours."""
     k, n, batch = problem.k, problem.n_out, problem.batch_tokens
     if k % (kind.totals * kind.vector):
         raise ValueError(f"{kind.name} takes rows of a multiple of {kind.totals * kind.vector} weights, found {k}")
     row_bytes = k * kind.size_bytes
-    a = Assembler(kind.name, _VECTOR, {"weights": n * row_bytes, "blocks": batch * row_bytes, "sums": 4 * n * batch})
-    if batch > 1 and n % 4 == 0:
+    buffers = {"weights": n * row_bytes, "blocks": batch * row_bytes, "sums": 4 * n * batch}
+    a = Assembler(kind.name, kind.vector_bytes, buffers)
+    if kind.vector_bytes > _AVX2 and batch > 1 and n % 4 == 0:
         write_float_tiles(a, problem, FLOAT_TILES[kind.name])
     else:
         write_dots(a, problem, row_bytes, row_bytes, _dot(kind, k))
@@ -138,14 +156,15 @@ def _operands(
 
 
 def _kernel(kind: FloatType) -> CpuKernel:
-    features = frozenset({"avx2", "fma", "f16c", "avx512"} | ({"bf16"} if kind.name == "bf16" else set()))
+    features = {"avx2", "fma", "f16c"} | ({"avx512"} if kind.vector_bytes > _AVX2 else set())
     return CpuKernel(
         kind.name,
-        features,
+        frozenset(features | ({"bf16"} if kind.name == "bf16" else set())),
         LLAMA_CPP,
         lambda problem: _steps(problem, kind),
         _operands(kind),
         float_results,
+        weight_format=str(np.dtype(kind.dtype)),
     )
 
 

@@ -12,6 +12,8 @@ the codes by their place modulo 16.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ __all__ = [
     "Q8_K_CODES",
     "Q8_K_SUMS",
     "Q8_K_VALUES",
+    "of_greatest_magnitude",
     "quantize_constants",
     "quantize_q8_0",
     "quantize_q8_k",
@@ -114,7 +117,7 @@ def quantize_q8_k(problem: Problem) -> Step:
     constants = _loaded(a, _Q8_K_CONSTANTS)
     with a.loop("block", count) as block:
         inputs, target = block * 1024, block * Q8_K_BYTES
-        inverse = a.op("vdivss", constants["levels"], _of_greatest_magnitude(a, inputs, constants), size_bytes=4)
+        inverse = a.op("vdivss", constants["levels"], of_greatest_magnitude(a, inputs, constants), size_bytes=4)
         codes = _rounded(a, inputs, a.op("vbroadcastss", inverse), constants)
         for number, each in enumerate(codes):
             a.store("blocks", target + (Q8_K_CODES + 64 * number), each)
@@ -124,8 +127,8 @@ def quantize_q8_k(problem: Problem) -> Step:
     return Step("quantize", a.program())
 
 
-def _of_greatest_magnitude(a: Assembler, inputs: Offset, constants: dict[str, Register]) -> Register:
-    """The first number of the greatest magnitude, found one by one."""
+def of_greatest_magnitude(a: Assembler, inputs: Offset, constants: Mapping[str, Register]) -> Register:
+    """The first of 256 numbers of the greatest magnitude, found one by one; a constant masks the sign off."""
     most, found = a.op("zero", size_bytes=4), a.op("zero", size_bytes=4)
     with a.loop("number", Q8_K_VALUES) as number:
         value = a.load("inputs", inputs + number * 4, 4)

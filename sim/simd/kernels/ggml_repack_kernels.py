@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
 from sim.simd.kernels.ggml_dots import Constants, packed_with_scales_of_one
-from sim.simd.kernels.ggml_driver import LLAMA_CPP, bytes_of, float_results
+from sim.simd.kernels.ggml_driver import LLAMA_CPP, bytes_of, float_results, format_of
 from sim.simd.kernels.ggml_k_dots import pack_q4_k
 from sim.simd.kernels.ggml_quantize import (
     Q8_0_BYTES,
@@ -110,7 +110,8 @@ def _kernel(form: _Repacked) -> CpuKernel:
         }
 
     features = frozenset({"avx2", "avx512", "vnni", "vbmi"})
-    return CpuKernel(form.name, features, LLAMA_CPP, steps, operands, float_results)
+    known = form.name, features, LLAMA_CPP, steps, operands, float_results
+    return CpuKernel(*known, weight_format=format_of(form.name.removesuffix("+repack").lower()))
 
 
 _pack_q4_0 = packed_with_scales_of_one("q4_0")

@@ -21,7 +21,7 @@ import sim.simd.neon_floats  # noqa: F401
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
 from sim.simd.kernels.ggml_dots import packed_with_scales_of_one
-from sim.simd.kernels.ggml_driver import LLAMA_CPP, Dot, bytes_of, float_results, write_dots
+from sim.simd.kernels.ggml_driver import LLAMA_CPP, Dot, bytes_of, float_results, format_of, write_dots
 from sim.simd.kernels.neon_ggml_quantize import (
     Q8_0_BYTES,
     Q8_K_BYTES,
@@ -208,7 +208,8 @@ def _kernel(
         floats = np.ascontiguousarray(activations, "<f4")
         return {"weights": pack(codes), "inputs": bytes_of(floats)} | _CONSTANTS | quantize_constants()
 
-    return CpuKernel(name, frozenset({"neon", *features}), LLAMA_CPP, steps, operands, float_results)
+    known = name, frozenset({"neon", *features}), LLAMA_CPP, steps, operands, float_results
+    return CpuKernel(*known, weight_format=format_of(name.split()[0].lower()))
 
 
 NEON_GGML_KERNELS = (

@@ -1,8 +1,11 @@
-"""T-MAC on NEON: 2-bit weights as planes of signs, four of which look up a sum of activations in a table of 16 bytes.
+"""T-MAC on NEON: weights of 2 or 4 bits as planes of signs, four of which look up a sum of activations in a table of 16
+bytes.
 
     T-MAC b2 NEON         one scale for all entries of a token; neighbours are added in 16 bits, tiles in 32: exact sums
     T-MAC b2 NEON fast    a scale for 64 activations, whose entries are averaged in bytes by a tree of srhadd: low bits
                           are lost. Outputs are added up in float16, as publicly
+
+and the same of 4 bits.
 
 Layout, tiles and the way a plane's sums follow each other are those of `tmac`; tables are made in `neon_tmac_tables`.
 
@@ -12,6 +15,7 @@ Source: microsoft/T-MAC, `python/t_mac/intrins/tbl.cc` on ARM.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,59 +33,76 @@ __all__ = ["NEON_TMAC_KERNELS"]
 
 Bytes = NDArray[np.uint8]
 
-_BITS = 2
 _TILE_BITS = (256, 128, 64, 32)
 _STRIP_BITS = 32
 _TABLES = TILE_INPUTS // GROUP
 _OUTPUTS = 8
 
 
-def _tile_bits(problem: Problem) -> int:
-    for tile in _TILE_BITS:
-        if problem.n_out * _BITS % tile == 0 and problem.k % TILE_INPUTS == 0:
-            return tile
-    sizes = f"{problem.n_out} x {problem.k}"
-    raise ValueError(f"T-MAC takes a multiple of {_STRIP_BITS // _BITS} rows of {TILE_INPUTS} weights, found {sizes}")
+@dataclass(frozen=True)
+class _Variant:
+    """A member of the family."""
+
+    bits: int
+    fast: bool
+
+    @property
+    def name(self) -> str:
+        """As tables of it are headed."""
+        return f"T-MAC b{self.bits} NEON" + (" fast" if self.fast else "")
+
+    @property
+    def sum_bytes(self) -> int:
+        """Of a sum of a plane: float16 or int32."""
+        return 2 if self.fast else 4
+
+    def tile_bits(self, problem: Problem) -> int:
+        """Rows of planes of a tile; ValueError if the problem has none."""
+        for tile in _TILE_BITS:
+            if problem.n_out * self.bits % tile == 0 and problem.k % TILE_INPUTS == 0:
+                return tile
+        rows, sizes = _STRIP_BITS // self.bits, f"{problem.n_out} x {problem.k}"
+        raise ValueError(f"{self.name} takes a multiple of {rows} rows of {TILE_INPUTS} weights, found {sizes}")
 
 
-def _sizes(problem: Problem, fast: bool) -> dict[str, int]:
+def _sizes(variant: _Variant, problem: Problem) -> dict[str, int]:
     k, n, batch = problem.k, problem.n_out, problem.batch_tokens
-    scales = batch * (k // TILE_INPUTS if fast else 1)
+    scales = batch * (k // TILE_INPUTS if variant.fast else 1)
     return {
-        "weights": n * k * _BITS // 8,
+        "weights": n * k * variant.bits // 8,
         "activations": 2 * batch * k,
         "tables": batch * k // GROUP * 16,
         "scales": 2 * scales,
         "biases": 2 * scales,
-        "sums": (2 if fast else 4) * batch * n * _BITS,
-        "outputs": (2 if fast else 4) * batch * n,
-    } | {name: len(contents) for name, contents in _constants(fast).items()}
+        "sums": variant.sum_bytes * batch * n * variant.bits,
+        "outputs": variant.sum_bytes * batch * n,
+    } | {name: len(contents) for name, contents in _constants(variant).items()}
 
 
-def _constants(fast: bool) -> Mapping[str, Bytes]:
-    return table_constants(fast, _BITS) | {
+def _constants(variant: _Variant) -> Mapping[str, Bytes]:
+    shares = np.exp2(np.arange(variant.bits) - 1.0)
+    return table_constants(variant.fast, variant.bits) | {
         "nibbles": np.full(16, 15, np.uint8),
         "weight_scale": np.ones(1, "<f2").view(np.uint8),
-        "half": np.full(1, 0.5, "<f2" if fast else "<f4").view(np.uint8),
+        "shares": shares.astype(f"<f{variant.sum_bytes}").view(np.uint8),
     }
 
 
 class _Product:
     """Writes the program of a product."""
 
-    def __init__(self, problem: Problem, fast: bool) -> None:
-        self._problem, self._fast = problem, fast
-        self._a = a = Assembler("T-MAC b2 NEON lookups", 16, _sizes(problem, fast))
+    def __init__(self, variant: _Variant, problem: Problem) -> None:
+        self._variant, self._problem = variant, problem
+        self._a = a = Assembler(f"{variant.name} lookups", 16, _sizes(variant, problem))
         self._nibbles = a.load("nibbles", 0)
-        self._sum_bytes = 2 if fast else 4
 
     def program(self) -> Step:
         """Tiles of rows, the tables of 64 activations within, strips of 32 rows of planes within these."""
-        a, problem, size = self._a, self._problem, self._sum_bytes
-        tile_bits = _tile_bits(problem)
+        a, problem, size, bits = self._a, self._problem, self._variant.sum_bytes, self._variant.bits
+        tile_bits = self._variant.tile_bits(problem)
         steps, strips, batch = problem.k // TILE_INPUTS, tile_bits // _STRIP_BITS, problem.batch_tokens
-        token_bytes = size * problem.n_out * _BITS
-        with a.loop("row_tile", problem.n_out * _BITS // tile_bits) as tile:
+        token_bytes = size * problem.n_out * bits
+        with a.loop("row_tile", problem.n_out * bits // tile_bits) as tile:
             first, zero = tile * (size * tile_bits), a.op("movi")
             with a.loop("cleared", batch) as token, a.loop("vector", size * tile_bits // 16, overhead=0) as vector:
                 a.store("sums", first + token * token_bytes + vector * 16, zero)
@@ -93,12 +114,12 @@ class _Product:
                     place = tile * (steps * strips * 256) + step * (strips * 256) + strip * 256
                     self._strip(place, held, scales, first + token * token_bytes + strip * (size * _STRIP_BITS))
             with a.loop("token", batch) as token:
-                self._outputs(tile * (size * tile_bits // _BITS) + token * (size * problem.n_out), tile_bits, token * 2)
+                self._outputs(tile * (size * tile_bits // bits) + token * (size * problem.n_out), tile_bits, token * 2)
         return Step("product", a.program())
 
     def _scales(self, place: Offset) -> tuple[Register, ...]:
         """Of entries, what is added to the first plane, and of weights."""
-        if not self._fast:
+        if not self._variant.fast:
             return ()
         a = self._a
         bias = a.op("ld1r.16", memory=a.at("biases", place, 2))
@@ -114,10 +135,10 @@ class _Product:
             for half, index in zip(entries, indices, strict=True):
                 half.append(a.op("tbl", table, index))
         for side, half in enumerate(entries):
-            for number, words in enumerate(self._averaged(half) if self._fast else self._added(half)):
-                place = target + (2 * side + number) * (8 * self._sum_bytes)
+            for number, words in enumerate(self._averaged(half) if self._variant.fast else self._added(half), 2 * side):
+                place = target + number * (_OUTPUTS * self._variant.sum_bytes)
                 if scales:
-                    self._add_floats(words, number, scales, place)
+                    self._add_floats(words, number % self._variant.bits, scales, place)
                 else:
                     self._add_integers(words, place)
 
@@ -151,22 +172,22 @@ class _Product:
         a.store("sums", target, a.op("fmla.16", a.load("sums", target), scaled, weight_scale))
 
     def _outputs(self, place: Offset, tile_bits: int, token: Offset) -> None:
-        """Half of the first plane and the second, and a scale where one is left to apply."""
-        a, size = self._a, self._sum_bytes
-        half = a.load("half", 0, size_bytes=size)
-        finals = () if self._fast else self._final_scales(token)
-        with a.loop("eight", tile_bits // _BITS // _OUTPUTS, overhead=1) as eight:
-            for vector in range(8 * size // 16):
-                planes = [
-                    a.load("sums", place * _BITS + eight * (8 * size * _BITS) + (8 * size * plane + 16 * vector))
-                    for plane in range(_BITS)
-                ]
+        """Half of the first plane, the second, twice the third and so on, and a scale where one is left to apply."""
+        a, size, bits = self._a, self._variant.sum_bytes, self._variant.bits
+        shares = {plane: a.load("shares", size * plane, size_bytes=size) for plane in range(bits) if plane != 1}
+        finals = () if self._variant.fast else self._final_scales(token)
+        with a.loop("eight", tile_bits // bits // _OUTPUTS, overhead=1) as eight:
+            for vector in range(_OUTPUTS * size // 16):
+                first = place * bits + eight * (_OUTPUTS * size * bits) + 16 * vector
+                planes = [a.load("sums", first + _OUTPUTS * size * plane) for plane in range(bits)]
                 if finals:
                     planes = [a.op("scvtf.32", plane) for plane in planes]
-                total = a.op(f"fmla.{8 * size}", planes[1], planes[0], half)
+                total = planes[1]
+                for plane, share in shares.items():
+                    total = a.op(f"fmla.{8 * size}", total, planes[plane], share)
                 if finals:
                     total = a.op("fmla.32", finals[1], total, finals[0])
-                a.store("outputs", place + eight * (8 * size) + 16 * vector, total)
+                a.store("outputs", place + eight * (_OUTPUTS * size) + 16 * vector, total)
 
     def _final_scales(self, place: Offset) -> tuple[Register, Register]:
         """The token's scale, and half of the negative sum of its activations in every lane."""
@@ -175,24 +196,28 @@ class _Product:
         return scale, a.op("dup.32", bias, imm=0)
 
 
-def _kernel(name: str, fast: bool) -> CpuKernel:
+def _kernel(bits: int, fast: bool) -> CpuKernel:
+    variant = _Variant(bits, fast)
+
     def steps(problem: Problem) -> tuple[Step, ...]:
-        _tile_bits(problem)
-        return (*table_steps(problem, _sizes(problem, fast), fast, _BITS), _Product(problem, fast).program())
+        variant.tile_bits(problem)
+        tables = table_steps(problem, _sizes(variant, problem), fast, bits)
+        return (*tables, _Product(variant, problem).program())
 
     def operands(problem: Problem, codes: NDArray[np.int8], activations: NDArray[Any]) -> Mapping[str, Bytes]:
         halves = np.ascontiguousarray(activations, "<f2").reshape(-1).view(np.uint8)
-        weights = pack_planes(codes, _BITS, _tile_bits(problem))
-        return {"weights": weights, "activations": halves} | dict(_constants(fast))
+        weights = pack_planes(codes, bits, variant.tile_bits(problem))
+        return {"weights": weights, "activations": halves} | dict(_constants(variant))
 
     def result(problem: Problem, memory: Mapping[str, Bytes]) -> NDArray[np.float32]:
-        outputs = memory["outputs"].view("<f2" if fast else "<f4").astype(np.float32)
+        outputs = memory["outputs"].view(f"<f{variant.sum_bytes}").astype(np.float32)
         return outputs.reshape(problem.batch_tokens, problem.n_out)
 
     features = frozenset({"neon", "fp16"})
     source = "microsoft/T-MAC, python/t_mac/intrins/tbl.cc and lut_ctor.cc"
     loss = "entries of tables in 8 bits" + (", averaged in 8 bits" if fast else "")
-    return CpuKernel(name, features, source, steps, operands, result, loss=loss)
+    return CpuKernel(*(variant.name, features, source, steps, operands, result), loss=loss, weight_format=f"int{bits}")
 
 
-NEON_TMAC_KERNELS = (_kernel("T-MAC b2 NEON", fast=False), _kernel("T-MAC b2 NEON fast", fast=True))
+NEON_TMAC_KERNELS = tuple(_kernel(bits, fast) for bits in (2, 4) for fast in (False, True))
+"""In this order: 2 bits exact, 2 bits fast, 4 bits exact, 4 bits fast."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from sim.evaluation.cpu_model import predict_model
 from sim.simd.kernels import KERNELS
-from sim.study.reproductions.item import Item, figures
+from sim.study.reproductions.item import Item, Kind, figures
 from sim.timing.cpu.core import Core, load_core
 from sim.timing.cpu.predict import kernel_named
 from workloads import Architecture, load_model_architecture
@@ -25,7 +25,8 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "3.8b": {"hidden_size": 3200, "ffn_size": 12800, "layers": 26, "heads": 32, "kv_heads": 32, "head_dim": 100},
 }
 _BEST = ("I2_S[1x1]", "TL2", "I2_S NEON dotprod", "TL1")
-_ON_NEON = {"f16": "F16 NEON", "q8_0": "Q8_0 NEON dotprod", "tq2_0": "TQ2_0 NEON dotprod"}
+_ON_NEON = {"f16": "F16 NEON"}
+_ON_AVX2 = {"f16": "f16 AVX2"}
 _PROMPT_TOKENS = 128
 
 
@@ -36,7 +37,14 @@ def bitnet_cpp() -> Iterator[Item]:
         speeds = [_speed(core, row, kernel) for kernel in _kernels(core, row["kernel"])]
         where = f"{row['device']}, {row['threads']} threads, {row['model']}, {row['phase']}"
         name = f"{where}, {row['kernel']}, head {row['head']}"
-        yield Item(name, row["tokens_per_second"], max(speeds), "tokens/s", "predicted", where)
+        kind: Kind = "calibrated" if _is_fitted(row) else "predicted"
+        yield Item(name, row["tokens_per_second"], max(speeds), "tokens/s", kind, where)
+
+
+def _is_fitted(row: Mapping[str, Any]) -> bool:
+    """Whether the time of numbers between products, or a core's rate of DRAM, was fitted to this row."""
+    on_dram = row["kernel"] == "f16" and row["device"] in ("golden-cove", "apple-m2")
+    return bool(on_dram or (row["kernel"] == "best" and row["model"] == "llama-2-7b"))
 
 
 def _kernels(core: Core, name: str) -> list[str]:
@@ -47,7 +55,9 @@ def _kernels(core: Core, name: str) -> list[str]:
 
 def _of_the_core(core: Core, name: str) -> str:
     """Kernels of one format have a name for each family of cores."""
-    return _ON_NEON.get(name, name) if "neon" in core.features else name
+    if "neon" in core.features:
+        return _ON_NEON.get(name, name)
+    return name if "avx512" in core.features else _ON_AVX2.get(name, name)
 
 
 def _speed(core: Core, row: Mapping[str, Any], kernel: str) -> float:

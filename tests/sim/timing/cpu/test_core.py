@@ -19,7 +19,17 @@ for _module in pkgutil.iter_modules(sim.simd.__path__):
 # What a core has anyway: loads and stores, and what costs nothing where registers are renamed.
 _NO_PIPES = {"load", "store", "zero", "lower_half"}
 _NEEDED_FEATURES = {
-    "avx512": {"vextracti64x4", "vextractf64x4", "vextracti32x4", "vpermt2w", "vpermt2d", "vrndscaleps"},
+    "avx512": {
+        "vextracti64x4",
+        "vextractf64x4",
+        "vextracti32x4",
+        "vpermt2w",
+        "vpermt2d",
+        "vrndscaleps",
+        "vinserti32x8",
+        "vpmovb2m",
+        "vpsubb_masked",
+    },
     "vnni": {"vpdpbusd"},
     "vbmi": {"vpermb", "vpermt2b"},
     "bf16": {"vdpbf16ps", "vcvtneps2bf16"},
