@@ -45,6 +45,6 @@ def _is_fitted(row: Mapping[str, Any]) -> bool:
     kernel, _, _, *how = shape
     return (
         (kernel in _FITTED and how == [1, 1, "hot"])
-        or (kernel == "q4_0" and how[0] == 1 and how[2] == "stream")
+        or (how[0] == 1 and how[2] == "stream")
         or shape in {("f32", 2560, 2560, 1, 1, "hot"), ("bf16", 2560, 6912, 1, 1, "hot")}
     )
