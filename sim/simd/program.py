@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
-__all__ = ["Address", "Instruction", "Loop", "Offset", "Register", "Variable", "VectorProgram", "buffers_of"]
+__all__ = ["Address", "Instruction", "Loop", "Offset", "Register", "Variable", "VectorProgram"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,15 +169,3 @@ def _walk(
             yield from _walk(item.body, (*around, item))
         else:
             yield item, around
-
-
-Access = Literal["read", "write"]
-
-
-def buffers_of(program: VectorProgram) -> dict[str, set[Access]]:
-    """What a program does with each buffer."""
-    uses: dict[str, set[Access]] = {name: set() for name in program.buffer_bytes}
-    for instruction, _ in program.instructions():
-        if instruction.address is not None:
-            uses[instruction.address.buffer].add("write" if instruction.target is None else "read")
-    return uses

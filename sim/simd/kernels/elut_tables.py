@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem, Step
+from sim.simd.kernels.reductions import horizontal_maximum
 from sim.simd.program import Offset, Register
 
 __all__ = ["TABLE_BYTES", "table_constants", "table_steps"]
@@ -81,9 +82,7 @@ def _scales(problem: Problem, a: Assembler) -> Step:
         with a.loop("vector", problem.k // 8) as vector:
             size = a.op("vpand", magnitude, memory=a.at("activations", token * (4 * problem.k) + vector * 32))
             a.into(largest, "vmaxps", size, largest)
-        half = a.op("vmaxps", a.op("vextractf128", largest, imm=1), largest, size_bytes=16)
-        pair = a.op("vmaxps", half, a.op("vmovhlps", half, half, size_bytes=16), size_bytes=16)
-        one = a.op("vmaxss", pair, a.op("vmovshdup", pair, size_bytes=16), size_bytes=16)
+        one = horizontal_maximum(a, largest)
         limit = a.load("largest", 0, size_bytes=4)
         a.store("scales", token * 4, a.op("vdivss", limit, one, size_bytes=4), size_bytes=4)
     return Step("quantize", a.program())

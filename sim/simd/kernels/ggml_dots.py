@@ -20,16 +20,7 @@ from isa.formats import Operand
 from isa.packings import PACKINGS
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
-from sim.simd.kernels.ggml_driver import (
-    LLAMA_CPP,
-    Dot,
-    bytes_of,
-    float_results,
-    format_of,
-    horizontal_sum,
-    repeated,
-    write_dots,
-)
+from sim.simd.kernels.ggml_driver import LLAMA_CPP, Dot, bytes_of, float_results, format_of, repeated, write_dots
 from sim.simd.kernels.ggml_quantize import (
     Q8_0_BYTES,
     Q8_0_VALUES,
@@ -40,6 +31,7 @@ from sim.simd.kernels.ggml_quantize import (
 )
 from sim.simd.kernels.ggml_sgemm import BlockFormat, write_block_tiles
 from sim.simd.kernels.ggml_tiled import TRANSPOSE_CONSTANTS, TiledFormat, is_tiled, scratch_bytes, write_tiled
+from sim.simd.kernels.reductions import horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = [

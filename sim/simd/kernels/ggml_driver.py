@@ -1,5 +1,5 @@
 """What kernels of ggml's CPU backend have in common: the tiles in which rows and tokens are taken, the call of a dot
-product, the sum of a register's floats, and buffers.
+product, and buffers.
 
 A product first converts the activations to what the dot product wants. One token takes rows in order; more are taken in
 tiles of 16 rows and 16 tokens, the rows of a tile one after the other for every token. Each pair is a call through a
@@ -29,7 +29,6 @@ __all__ = [
     "bytes_of",
     "float_results",
     "format_of",
-    "horizontal_sum",
     "repeated",
     "tiles",
     "write_dots",
@@ -60,18 +59,6 @@ def tiles(count: int, size: int) -> list[tuple[int, int, int]]:
     """First, number and size of tiles: whole ones, and one of what is left."""
     whole = [(0, count // size, size)] if count >= size else []
     return whole + ([(count - count % size, 1, count % size)] if count % size else [])
-
-
-def horizontal_sum(a: Assembler, total: Register) -> Register:
-    """The floats of a register added up, in its lowest place."""
-    if total.size_bytes == 64:
-        upper = a.op("vextractf64x4", total, imm=1, size_bytes=64)
-        total = a.op("vaddps", upper, total, size_bytes=32)
-    if total.size_bytes == 32:
-        upper = a.op("vextractf128", total, imm=1, size_bytes=32)
-        total = a.op("vaddps", upper, total, size_bytes=16)
-    pairs = a.op("vaddps", total, a.op("vmovhlps", total, total, size_bytes=16), size_bytes=16)
-    return a.op("vaddss", pairs, a.op("vmovshdup", pairs, size_bytes=16), size_bytes=16)
 
 
 def write_dots(a: Assembler, problem: Problem, row_bytes: int, token_bytes: int, dot: Dot) -> None:

@@ -20,8 +20,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
-from sim.simd.kernels.ggml_driver import LLAMA_CPP, bytes_of, float_results, horizontal_sum, write_dots
+from sim.simd.kernels.ggml_driver import LLAMA_CPP, bytes_of, float_results, write_dots
 from sim.simd.kernels.ggml_sgemm import FLOAT_TILES, write_float_tiles
+from sim.simd.kernels.reductions import horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = ["FLOAT_TYPES", "GGML_FLOAT_KERNELS", "FloatType"]

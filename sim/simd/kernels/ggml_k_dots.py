@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 import sim.simd.x86_integers  # noqa: F401
 from sim.simd.assembler import Assembler
 from sim.simd.kernels.ggml_dots import BlockDot, dot_kernel
-from sim.simd.kernels.ggml_driver import bytes_of, horizontal_sum, repeated
+from sim.simd.kernels.ggml_driver import bytes_of, repeated
 from sim.simd.kernels.ggml_quantize import Q8_K_CODES, Q8_K_SUMS
 from sim.simd.kernels.ggml_tiled import TiledFormat
+from sim.simd.kernels.reductions import horizontal_sum
 from sim.simd.program import Address, Offset, Register
 
 __all__ = ["GGML_K_DOT_KERNELS", "pack_q2_k", "pack_q4_k", "six_bit_numbers"]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem, Step
 from sim.simd.kernels.ggml_driver import bytes_of, repeated
+from sim.simd.kernels.reductions import horizontal_maximum
 from sim.simd.program import Offset, Register
 
 __all__ = [
@@ -92,7 +93,7 @@ def quantize_q8_0(problem: Problem) -> Step:
         most = magnitudes[0]
         for other in magnitudes[1:]:
             most = a.op("vmaxps", most, other)
-        greatest = _greatest(a, most)
+        greatest = horizontal_maximum(a, most)
         scale = a.op("vdivss", greatest, constants["levels"], size_bytes=4)
         a.store("blocks", block * Q8_0_BYTES, a.op("vcvtps2ph", scale, size_bytes=4), size_bytes=2)
         inverse = a.op("vbroadcastss", a.op("vdivss", constants["levels"], greatest, size_bytes=4))
@@ -101,12 +102,6 @@ def quantize_q8_0(problem: Problem) -> Step:
         words = [a.op("vpackssdw", *codes[place : place + 2]) for place in (0, 2)]
         a.store("blocks", block * Q8_0_BYTES + 2, a.op("vpermd", constants["order"], a.op("vpacksswb", *words)))
     return Step("quantize", a.program())
-
-
-def _greatest(a: Assembler, most: Register) -> Register:
-    half = a.op("vmaxps", a.op("vextractf128", most, imm=1), most, size_bytes=16)
-    pairs = a.op("vmaxps", half, a.op("vmovhlps", half, half, size_bytes=16), size_bytes=16)
-    return a.op("vmaxss", pairs, a.op("vmovshdup", pairs, size_bytes=16), size_bytes=16)
 
 
 def quantize_q8_k(problem: Problem) -> Step:

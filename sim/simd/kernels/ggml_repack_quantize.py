@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem, Step
 from sim.simd.kernels.ggml_driver import bytes_of, repeated
+from sim.simd.kernels.reductions import horizontal_maximum
 from sim.simd.program import Register
 
 __all__ = ["FOUR_TOKENS_CONSTANTS", "Q8_0X4_BYTES", "Q8_KX4_BYTES", "quantize_q8_0_of_four", "quantize_q8_k_of_four"]
@@ -45,9 +46,7 @@ def _greatest(a: Assembler, values: list[Register], sign: Register) -> Register:
     most = magnitudes[0]
     for other in magnitudes[1:]:
         most = a.op("vmaxps", most, other)
-    half = a.op("vmaxps", a.op("vextractf128", most, imm=1), most, size_bytes=16)
-    pairs = a.op("vmaxps", half, a.op("vmovhlps", half, half, size_bytes=16), size_bytes=16)
-    return a.op("vmaxss", pairs, a.op("vmovshdup", pairs, size_bytes=16), size_bytes=16)
+    return horizontal_maximum(a, most)
 
 
 def _codes(a: Assembler, values: list[Register], inverses: list[Register], order: Register) -> Register:

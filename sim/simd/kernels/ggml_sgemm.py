@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import sim.simd.x86_integers  # noqa: F401
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem
-from sim.simd.kernels.ggml_driver import horizontal_sum, tiles
+from sim.simd.kernels.ggml_driver import tiles
+from sim.simd.kernels.reductions import horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = ["FLOAT_TILES", "BlockFormat", "FloatTile", "token_blocks", "write_block_tiles", "write_float_tiles"]

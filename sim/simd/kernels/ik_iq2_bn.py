@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import CpuKernel, Problem, Step
-from sim.simd.kernels.ggml_driver import bytes_of, float_results, horizontal_sum, repeated, tiles
+from sim.simd.kernels.ggml_driver import bytes_of, float_results, repeated, tiles
 from sim.simd.kernels.ik_quantize import K16_HEAD, K64_HEAD, QUANTIZE_CONSTANTS, quantize_k16, quantize_k64
+from sim.simd.kernels.reductions import horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = ["IK_KERNELS"]

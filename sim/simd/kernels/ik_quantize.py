@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem, Step
-from sim.simd.kernels.ggml_driver import bytes_of, horizontal_sum, repeated
+from sim.simd.kernels.ggml_driver import bytes_of, repeated
+from sim.simd.kernels.reductions import horizontal_maximum, horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = ["K16_HEAD", "K64_HEAD", "QUANTIZE_CONSTANTS", "quantize_k16", "quantize_k64"]
@@ -43,19 +44,12 @@ def _assembler(problem: Problem, name: str, head: int, vector_bytes: int) -> Ass
     return Assembler(name, vector_bytes, sizes)
 
 
-def _greatest(a: Assembler, most: Register) -> Register:
-    if most.size_bytes == 32:
-        most = a.op("vmaxps", a.op("vextractf128", most, imm=1, size_bytes=32), most, size_bytes=16)
-    pairs = a.op("vmaxps", most, a.op("vmovhlps", most, most, size_bytes=16), size_bytes=16)
-    return a.op("vmaxss", pairs, a.op("vmovshdup", pairs, size_bytes=16), size_bytes=16)
-
-
 def _inverses(a: Assembler, maxima: list[Register], head: Offset) -> list[Register]:
     """Scales go to memory; what inputs are multiplied with fills registers."""
     levels, one = a.load("quantize", _LEVELS, 4), a.load("quantize", _ONE, 4)
     found = []
     for number, most in enumerate(maxima):
-        scale = a.op("vdivss", _greatest(a, most), levels, size_bytes=4)
+        scale = a.op("vdivss", horizontal_maximum(a, most), levels, size_bytes=4)
         a.store("blocks", head + 4 * number, scale)
         found.append(a.op("vbroadcastss", a.op("vdivss", one, scale, size_bytes=4)))
     return found

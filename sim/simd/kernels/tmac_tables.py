@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.simd.assembler import Assembler
 from sim.simd.kernel import Problem, Step
+from sim.simd.kernels.reductions import horizontal_maximum, horizontal_sum
 from sim.simd.program import Offset, Register
 
 __all__ = ["GROUP", "TILE_INPUTS", "Scaling", "table_constants", "table_steps"]
@@ -95,10 +96,7 @@ def _scales(a: Assembler, problem: Problem, tile: int) -> None:
             )
             sizes = [a.op("vpand", magnitude, value) for value in inputs]
             sums = a.op("vaddps", a.op("vaddps", *sizes[:2]), a.op("vaddps", *sizes[2:]))
-            half = a.op("vmaxps", a.op("vextractf128", sums, imm=1), sums, size_bytes=16)
-            pair = a.op("vmaxps", half, a.op("vmovhlps", half, half, size_bytes=16), size_bytes=16)
-            one = a.op("vmaxss", pair, a.op("vmovshdup", pair, size_bytes=16), size_bytes=16)
-            scale = a.op("vdivss", one, limit, size_bytes=4)
+            scale = a.op("vdivss", horizontal_maximum(a, sums), limit, size_bytes=4)
             a.store("scales", place, a.op("vmaxss", scale, memory=a.at("scales", place, 4), size_bytes=4), size_bytes=4)
 
 
@@ -126,7 +124,7 @@ class _Tables:
                 tables = token * (4 * k) + (number * (4 * tile) + eight * (4 * _INPUTS_AT_ONCE))
                 sums = self._sums(_gathered(a, inputs, self._places))
                 if self._scaling.planes > 1:
-                    a.into(bias, "vaddss", bias, self._total(sums[0]), size_bytes=16)
+                    a.into(bias, "vaddss", bias, horizontal_sum(a, sums[0]), size_bytes=16)
                 self._store(sums, inverse, tables)
             self._finish(place, scale, bias)
 
@@ -141,12 +139,6 @@ class _Tables:
                 sums[number | 1 << place] = a.op("vaddps", total, value)
         negative = {15 - number: a.op("vpxor", total, self._minus) for number, total in sums.items()}
         return [(sums | negative)[number] for number in range(_ENTRIES)]
-
-    def _total(self, value: Register) -> Register:
-        a = self._a
-        half = a.op("vaddps", a.op("vextractf128", value, imm=1), value, size_bytes=16)
-        pair = a.op("vaddps", half, a.op("vmovhlps", half, half, size_bytes=16), size_bytes=16)
-        return a.op("vaddss", pair, a.op("vmovshdup", pair, size_bytes=16), size_bytes=16)
 
     def _store(self, sums: list[Register], inverse: Register, tables: Offset) -> None:
         """Entries in 8 bits, four of each group at a time."""
